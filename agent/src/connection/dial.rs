@@ -1,0 +1,147 @@
+//! Making the next hop: TCP inside the client's network namespace, TLS as the client's workload, the peer verified.
+
+use super::failed::{At, Failed};
+use super::{CONNECT, HBONE_PORT, Mesh};
+use crate::capture::{Pod, SocketIntent, connect};
+use crate::identity::VerifiedPeer;
+use crate::model::Workload;
+use crate::policy::Permit;
+use crate::tunnel::hbone;
+use crate::tunnel::tls::{self, TlsStream};
+use crate::tunnel::underpass::{PoolKey, Session};
+use crate::vocab::{Direction, PeerAddr, Stage};
+use rustls::ClientConfig;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// On whose behalf a hop is made.
+#[derive(Clone)]
+pub struct Client {
+    /// The pod whose connection was captured.
+    pub pod: Arc<Pod>,
+    /// The same pod in configuration.
+    pub workload: Arc<Workload>,
+    /// The application's end.
+    pub address: PeerAddr,
+}
+
+/// A TCP connection out of a pod's network namespace, with the pod's own address or, given `source`, with another's.
+pub async fn tcp(pod: &Pod, intent: SocketIntent, source: Option<IpAddr>, to: SocketAddr) -> Result<TcpStream, Failed> {
+    let connecting = connect(pod, intent, source, to);
+    match timeout(CONNECT, connecting).await {
+        Ok(connected) => connected.map_err(|error| Failed::new(Stage::Tunnel, "CONNECT", format!("{to}: {error}"))),
+        Err(_) => Err(Failed::new(Stage::Tunnel, "CONNECT", format!("{to}: no answer within {CONNECT:?}"))),
+    }
+}
+
+/// A session to the agent of `workload`, warm if there is one.
+///
+/// # Errors
+/// The stage and reason; nothing of the application was sent.
+pub async fn session(
+    mesh: &Mesh,
+    client: &Client,
+    to: (&Workload, SocketAddr),
+    _permit: &Permit,
+) -> Result<(PoolKey, Session), Failed> {
+    let (workload, address) = to;
+    let key = PoolKey {
+        source: client.address.ip(),
+        source_id: client.workload.identity.clone(),
+        destination: address,
+        destination_id: workload.identity.clone(),
+    };
+    if let Some(session) = mesh.sessions.take(&key) {
+        mesh.telemetry.agent().sessions(Direction::Outbound, "underpass/1").reused();
+        return Ok((key, session));
+    }
+    let identity = mesh.identities.of(&client.workload.identity).at(Stage::Identity, "IDENTITY_ERROR")?;
+    let tls = handshake(mesh, client, to, Arc::clone(&identity.client_underpass)).await?;
+    Ok((key, Session::new(tls)))
+}
+
+/// TCP and TLS to a peer, who must be who `workload` says.
+///
+/// # Errors
+/// The stage and reason.
+pub async fn handshake(
+    mesh: &Mesh,
+    client: &Client,
+    (workload, address): (&Workload, SocketAddr),
+    config: Arc<ClientConfig>,
+) -> Result<TlsStream, Failed> {
+    let protocol = if address.port() == HBONE_PORT { "hbone" } else { "underpass/1" };
+    let stream = tcp(&client.pod, SocketIntent::Tunnel, None, address).await?;
+    let shaken = timeout(CONNECT, tls::connect(stream, config)).await;
+    let result = match shaken {
+        Ok(shaken) => shaken.at(Stage::Tunnel, "TLS_FAILURE"),
+        Err(_) => Err(Failed::new(Stage::Tunnel, "TLS_FAILURE", format!("no TLS handshake within {CONNECT:?}"))),
+    };
+    let verified = result.and_then(|tls| {
+        let peer =
+            VerifiedPeer::from_certificates(&tls.info().peer_certificates).at(Stage::Identity, "IDENTITY_ERROR")?;
+        peer.expect(&workload.identity).at(Stage::Identity, "IDENTITY_ERROR")?;
+        Ok(tls)
+    });
+    let result = verified.as_ref().err().map_or("ok", |failed| failed.flag);
+    mesh.telemetry.agent().handshake(Direction::Outbound, protocol, result);
+    verified.map_err(|failed| Failed { reason: format!("{address}: {}", failed.reason), ..failed })
+}
+
+/// A tunnel to the HBONE server of `workload`'s agent, whose application takes the connection.
+///
+/// # Errors
+/// The stage and reason; nothing of the application was sent.
+pub async fn hbone(
+    mesh: &Mesh,
+    client: &Client,
+    (workload, address): (&Workload, SocketAddr),
+    _permit: &Permit,
+) -> Result<hbone::Stream, Failed> {
+    let peer = SocketAddr::new(address.ip(), HBONE_PORT);
+    let key = hbone::PoolKey {
+        source: client.workload.identity.clone(),
+        source_address: client.address.ip(),
+        destination: workload.identity.clone(),
+        address: peer,
+    };
+    let identity = mesh.identities.of(&client.workload.identity).at(Stage::Identity, "IDENTITY_ERROR")?;
+    let connect = hbone::Connect {
+        baggage: baggage(&client.workload),
+        forwarded_for: Some(client.address.ip()),
+        ..hbone::Connect::new(hbone::Target::Address(address))
+    };
+    let handshake = async || handshake(mesh, client, (workload, peer), Arc::clone(&identity.client_hbone)).await;
+    let opened = mesh.hbone.open(&key, &connect, handshake).await;
+    let dialled = opened.map_err(|error| match error {
+        hbone::OpenError::Refused(hbone::Refusal::Denied) => Failed::new(Stage::Policy, "DENY", error),
+        hbone::OpenError::Dial(error) => not_dialled(&*error, peer),
+        error => Failed::new(Stage::Tunnel, "CONNECT", format!("{peer}: {error}")),
+    })?;
+    if dialled.reused {
+        mesh.telemetry.agent().sessions(Direction::Outbound, "hbone").reused();
+    }
+    Ok(dialled.stream)
+}
+
+/// What [`handshake`] said, which the pool shares among all who waited for the session.
+fn not_dialled(error: &(dyn std::error::Error + Send + Sync + 'static), peer: SocketAddr) -> Failed {
+    match error.downcast_ref::<Failed>() {
+        Some(failed) => Failed::new(failed.stage, failed.flag, failed),
+        None => Failed::new(Stage::Tunnel, "CONNECT", format!("{peer}: {error}")),
+    }
+}
+
+fn baggage(workload: &Workload) -> hbone::Baggage {
+    hbone::Baggage {
+        cluster: Some(workload.id.cluster.clone()),
+        namespace: Some(workload.id.pod.namespace.clone()),
+        kind: hbone::WorkloadKind::Deployment,
+        workload: Some(Arc::clone(&workload.owner)),
+        service: Some(Arc::clone(&workload.canonical_service)),
+        version: Some(Arc::clone(&workload.canonical_revision)),
+        ..hbone::Baggage::default()
+    }
+}

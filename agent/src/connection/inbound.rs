@@ -1,0 +1,186 @@
+//! From the mesh, or from outside it, to a pod of this node.
+//!
+//! Capture takes every port, so the cases are told apart here. From an enrolled workload's address, and on the HBONE
+//! port from anyone, a tunnel is expected: the first bytes are awaited and ALPN decides. From any other address it is
+//! plaintext, or the application's own TLS, and goes through at once: a server that speaks first never waits.
+
+use super::failed::{At, Failed};
+use super::{CONNECT, HBONE_PORT, Mesh, dial, ends, reset, serve_hbone, serve_sessions};
+use crate::capture::{Captured, Pod, SocketIntent};
+use crate::identity::{ALPN_HBONE, PeerError, VerifiedPeer};
+use crate::model::{TunnelProtocol, Workload};
+use crate::policy::{self, Peer};
+use crate::relay::tcp;
+use crate::telemetry::{Open, Outcome, Party};
+use crate::tunnel::tls::{self, HandshakeError, TlsStream};
+use crate::tunnel::underpass;
+use crate::vocab::{Direction, OrigDst, PeerAddr, Stage};
+use std::net::IpAddr;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// A pod of this node as the destination of connections.
+#[derive(Clone)]
+pub struct Server {
+    /// The pod.
+    pub pod: Arc<Pod>,
+    /// The address that the peer used.
+    pub original: OrigDst,
+    /// The peer.
+    pub peer: PeerAddr,
+}
+
+/// What the first bytes say.
+enum Arrival {
+    /// A tunnel, whose handshake starts with these bytes.
+    Tunnel(Vec<u8>),
+    /// Anything else, starting with these bytes.
+    Plain(Vec<u8>),
+}
+
+/// Serves what came in to its end.
+pub async fn serve(mesh: &Arc<Mesh>, captured: Captured) {
+    let Captured { stream, pod, original, peer } = captured;
+    let server = Server { pod, original, peer };
+    match arrival(mesh, &server, stream).await {
+        Ok((stream, Arrival::Tunnel(read))) => tunnel(mesh, server, stream, read).await,
+        Ok((stream, Arrival::Plain(read))) => plaintext(mesh, &server, stream, read).await,
+        Err(failed) => server.record(mesh).close(failed.outcome()),
+    }
+}
+
+async fn arrival(mesh: &Mesh, server: &Server, mut stream: TcpStream) -> Result<(TcpStream, Arrival), Failed> {
+    if server.original.port() == HBONE_PORT {
+        return Ok((stream, Arrival::Tunnel(Vec::new())));
+    }
+    let expected = mesh.snapshots.load().workload_at(server.peer.ip()).is_some_and(|peer| expects_tunnel(peer));
+    if !expected {
+        return Ok((stream, Arrival::Plain(Vec::new())));
+    }
+    let mut read = Vec::with_capacity(2048);
+    let offered = timeout(CONNECT, async {
+        loop {
+            if let Some(offered) = tls::offered_alpn(&read) {
+                return Ok(offered);
+            }
+            if stream.read_buf(&mut read).await? == 0 {
+                return Ok(Vec::new());
+            }
+        }
+    });
+    let offered = match offered.await {
+        Ok(offered) => offered.map_err(|error: std::io::Error| error).at(Stage::Capture, "RESET")?,
+        // A pod of the mesh that says nothing: perhaps its server speaks first and the client is not captured yet.
+        Err(_) => Vec::new(),
+    };
+    let ours = offered.iter().any(|alpn| alpn == underpass::ALPN);
+    Ok((stream, if ours { Arrival::Tunnel(read) } else { Arrival::Plain(read) }))
+}
+
+fn expects_tunnel(peer: &Workload) -> bool {
+    peer.tunnel != TunnelProtocol::Plaintext
+}
+
+async fn tunnel(mesh: &Arc<Mesh>, server: Server, stream: TcpStream, read: Vec<u8>) {
+    let protocol = if server.original.port() == HBONE_PORT { "hbone" } else { "underpass/1" };
+    let (tls, peer) = match handshake(mesh, &server, stream, read).await {
+        Ok(shaken) => shaken,
+        Err((failed, reason)) => {
+            mesh.telemetry.agent().handshake(Direction::Inbound, protocol, reason);
+            tracing::info!(pod = %server.pod.id(), peer = %server.peer, reason = failed.reason, "tunnel refused");
+            return server.record(mesh).close(failed.outcome());
+        }
+    };
+    mesh.telemetry.agent().handshake(Direction::Inbound, protocol, "ok");
+    let _open = mesh.telemetry.agent().sessions(Direction::Inbound, protocol).opened();
+    if tls.info().alpn == underpass::ALPN {
+        serve_sessions::serve(mesh, &server, tls, &peer).await;
+    } else {
+        serve_hbone::serve(mesh, server, tls, peer).await;
+    }
+}
+
+async fn handshake(
+    mesh: &Mesh,
+    server: &Server,
+    stream: TcpStream,
+    read: Vec<u8>,
+) -> Result<(TlsStream, VerifiedPeer), (Failed, &'static str)> {
+    let plain = |failed, reason| (failed, reason);
+    let workload =
+        mesh.identify(&mesh.snapshots.load(), server.pod.id()).map_err(|failed| plain(failed, "identity"))?;
+    let identity = mesh.identities.of(&workload.identity).at(Stage::Identity, "IDENTITY_ERROR");
+    let config = Arc::clone(&identity.map_err(|failed| plain(failed, "identity"))?.server);
+    let shaken = match timeout(CONNECT, tls::accept(stream, config, read)).await {
+        Ok(shaken) => shaken,
+        Err(_) => return Err((Failed::new(Stage::Tunnel, "TLS_FAILURE", "no TLS handshake in time"), "timeout")),
+    };
+    let tls = shaken.map_err(|error| {
+        let reason = match &error {
+            HandshakeError::Tls(tls) => PeerError::in_handshake(tls).map_or("tls", |error| error.reason()),
+            HandshakeError::Io(_) => "io",
+            HandshakeError::Record(_) | HandshakeError::TooLong => "not_tls",
+        };
+        (Failed::new(Stage::Tunnel, "TLS_FAILURE", error), reason)
+    })?;
+    if ![underpass::ALPN, ALPN_HBONE].contains(&tls.info().alpn.as_slice()) {
+        return Err((Failed::new(Stage::Tunnel, "TLS_FAILURE", "the peer chose no protocol (ALPN)"), "alpn"));
+    }
+    let peer = VerifiedPeer::from_certificates(&tls.info().peer_certificates);
+    let peer = peer.map_err(|error| (Failed::new(Stage::Identity, "IDENTITY_ERROR", &error), error.reason()))?;
+    Ok((tls, peer))
+}
+
+/// A peer that proved nothing: PeerAuthentication decides.
+async fn plaintext(mesh: &Mesh, server: &Server, mut stream: TcpStream, read: Vec<u8>) {
+    let record = server.record(mesh);
+    let result = relay_plaintext(mesh, server, (&mut stream, read), &record).await;
+    match result {
+        Ok(()) => record.close(Outcome::complete()),
+        Err(failed) => {
+            reset(&stream);
+            record.close(failed.outcome());
+        }
+    }
+}
+
+async fn relay_plaintext(
+    mesh: &Mesh,
+    server: &Server,
+    (stream, read): (&mut TcpStream, Vec<u8>),
+    record: &Open,
+) -> Result<(), Failed> {
+    let now = mesh.snapshots.snapshot();
+    let workload = mesh.identify(&now, server.pod.id())?;
+    record.source(ends::peer(&now, server.peer.socket(), None));
+    record.target(ends::received(&workload, server.original.socket(), None));
+    policy::authorize_inbound(&now.policies, &workload, server.original.port(), &Peer::Anonymous)
+        .at(Stage::Policy, "DENY")?;
+    drop(now);
+    let mut app = server.application(server.original.socket(), server.peer.ip()).await?;
+    record.established();
+    if !read.is_empty() {
+        record.traffic().add_to_server(read.len());
+        app.write_all(&read).await.at(Stage::Relay, "RESET")?;
+    }
+    let copied = tcp::copy(stream, &mut app, record.traffic()).await;
+    copied.inspect_err(|_| reset(&app)).at(Stage::Relay, "RESET")
+}
+
+impl Server {
+    /// A record of what came from this peer.
+    pub fn record(&self, mesh: &Mesh) -> Open {
+        let peer = Party::address(self.peer.socket());
+        mesh.telemetry.open(Direction::Inbound, self.pod.id().clone(), peer, self.original)
+    }
+
+    /// A connection to the application, from the client's own address.
+    ///
+    /// # Errors
+    /// The application does not take it.
+    pub async fn application(&self, to: std::net::SocketAddr, client: IpAddr) -> Result<TcpStream, Failed> {
+        dial::tcp(&self.pod, SocketIntent::Application, Some(client), to).await
+    }
+}

@@ -1,0 +1,88 @@
+//! The life of a connection, one line per stage; the only place where the stages meet.
+
+mod dial;
+mod ends;
+mod failed;
+mod hop;
+mod inbound;
+mod outbound;
+mod requests;
+mod serve_hbone;
+mod serve_sessions;
+
+pub use failed::Failed;
+pub use requests::Requests;
+
+use crate::capture::{Accept, Captured};
+use crate::identity;
+use crate::model::Workload;
+use crate::relay::http::Pool as RequestPool;
+use crate::snapshot::{Reader, Snapshot};
+use crate::telemetry::Telemetry;
+use crate::tunnel::{hbone, underpass};
+use crate::vocab::{ClusterName, NodeName, PodId, Stage, WorkloadId};
+use failed::At;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio_util::task::TaskTracker;
+
+/// How long a TCP connection or a handshake may take, as Istio's ztunnel allows it.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Endpoints that are tried before a connection fails.
+const ATTEMPTS: usize = 3;
+/// The port of HBONE.
+const HBONE_PORT: u16 = hbone::PORT;
+
+/// What every connection meets on its way. Shared by all tasks of the data path.
+pub struct Mesh {
+    /// The cluster of this agent.
+    pub cluster: ClusterName,
+    /// The node of this agent.
+    pub node: NodeName,
+    /// The configuration in force.
+    pub snapshots: Reader,
+    /// Certificates of this node's workloads.
+    pub identities: identity::Store,
+    /// Warm `underpass/1` sessions.
+    pub sessions: underpass::Pool,
+    /// Reports of requests that wait to be sent to the destinations' agents.
+    pub reports: underpass::Reports,
+    /// HBONE connections.
+    pub hbone: hbone::Pool,
+    /// Upstream HTTP connections.
+    pub requests: Arc<RequestPool<Requests>>,
+    /// Metrics and access log.
+    pub telemetry: Telemetry,
+    /// The open connections, to be waited for.
+    pub tasks: TaskTracker,
+}
+
+impl Mesh {
+    /// A pod of this node, in configuration.
+    fn identify(&self, now: &Snapshot, pod: &PodId) -> Result<Arc<Workload>, Failed> {
+        let id = WorkloadId { cluster: self.cluster.clone(), pod: pod.clone() };
+        let workload = now.workload(&id).cloned();
+        workload.ok_or("the pod is not in the configuration").at(Stage::Identity, "IDENTITY_ERROR")
+    }
+}
+
+/// Takes connections from capture and gives each a task.
+pub struct Conductor(pub Arc<Mesh>);
+
+impl Accept for Conductor {
+    fn outbound(&self, captured: Captured) {
+        let mesh = Arc::clone(&self.0);
+        self.0.tasks.spawn(async move { outbound::serve(&mesh, captured).await });
+    }
+
+    fn inbound(&self, captured: Captured) {
+        let mesh = Arc::clone(&self.0);
+        self.0.tasks.spawn(async move { inbound::serve(&mesh, captured).await });
+    }
+}
+
+/// Ends a connection so that its peer sees a reset: what was cut must not look complete.
+fn reset(stream: &TcpStream) {
+    let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}

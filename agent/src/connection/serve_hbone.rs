@@ -1,0 +1,88 @@
+//! The server's end of HBONE: each CONNECT authorized, recorded and relayed.
+
+use super::ends;
+use super::failed::Failed;
+use super::inbound::Server;
+use super::{Mesh, reset};
+use crate::identity::VerifiedPeer;
+use crate::policy::{self, Peer};
+use crate::relay::tcp;
+use crate::telemetry::{Open, Outcome, Tls};
+use crate::tunnel::hbone::{self, Baggage, Incoming, Refusal, Respond, Target};
+use crate::tunnel::tls::TlsStream;
+use crate::vocab::Stage;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::net::TcpStream;
+
+/// Serves an HBONE session to its end.
+pub async fn serve(mesh: &Arc<Mesh>, server: Server, tls: TlsStream, peer: VerifiedPeer) {
+    let handshake = ends::tls(tls.info());
+    let (pod, gone) = (server.pod.id().clone(), server.pod.gone().clone());
+    let respond = Arc::new(Tunnels { mesh: Arc::clone(mesh), server, peer, handshake });
+    if let Err(error) = hbone::serve(tls, respond, gone).await {
+        tracing::debug!(%pod, %error, "HBONE session ended");
+    }
+}
+
+/// The tunnels of one session.
+struct Tunnels {
+    mesh: Arc<Mesh>,
+    server: Server,
+    peer: VerifiedPeer,
+    handshake: Tls,
+}
+
+impl Respond for Tunnels {
+    async fn respond(&self, incoming: Incoming) {
+        let record = self.server.record(&self.mesh);
+        let (app, to) = match self.admit(&incoming, &record).await {
+            Ok(admitted) => admitted,
+            Err((refusal, failed)) => {
+                incoming.refuse(refusal);
+                return record.close(failed.outcome());
+            }
+        };
+        let relayed = self.relay(incoming, app, &record).await;
+        record.close(match relayed {
+            Ok(()) => Outcome::complete(),
+            Err(error) => Outcome::failed("RESET", Stage::Relay, format!("{to}: {error}")),
+        });
+    }
+}
+
+impl Tunnels {
+    /// Identity, policy, and the connection to the application.
+    async fn admit(&self, incoming: &Incoming, record: &Open) -> Result<(TcpStream, SocketAddr), (Refusal, Failed)> {
+        let Target::Address(to) = incoming.connect.target else {
+            let text = "CONNECT to a name; this is a pod, not a gateway";
+            return Err((Refusal::BadRequest, Failed::new(Stage::Tunnel, "CONNECT", text)));
+        };
+        self.authorize(to, record)?;
+        let app = self.server.application(to, self.server.peer.ip()).await;
+        app.map(|app| (app, to)).map_err(|failed| (Refusal::Unreachable, failed))
+    }
+
+    fn authorize(&self, to: SocketAddr, record: &Open) -> Result<(), (Refusal, Failed)> {
+        let now = self.mesh.snapshots.load();
+        record.source(ends::peer(&now, self.server.peer.socket(), Some(self.peer.id())));
+        let workload =
+            self.mesh.identify(&now, self.server.pod.id()).map_err(|failed| (Refusal::Unreachable, failed))?;
+        let security = Some(("hbone", self.server.original.socket(), self.handshake));
+        record.target(ends::received(&workload, to, security));
+        if !self.server.pod.addresses().contains(&to.ip()) {
+            let failed = Failed::new(Stage::Tunnel, "CONNECT", format!("{to} is not this pod"));
+            return Err((Refusal::BadRequest, failed));
+        }
+        let peer = Peer::Verified(self.peer.id().clone());
+        policy::authorize_inbound(&now.policies, &workload, to.port(), &peer)
+            .map(drop)
+            .map_err(|denied| (Refusal::Denied, Failed::new(Stage::Policy, "DENY", denied)))
+    }
+
+    async fn relay(&self, incoming: Incoming, mut app: TcpStream, record: &Open) -> std::io::Result<()> {
+        let mut tunnel = incoming.accept(&Baggage::default())?;
+        record.established();
+        tcp::copy(&mut tunnel, &mut app, record.traffic()).await.inspect_err(|_| reset(&app))
+    }
+}

@@ -1,0 +1,164 @@
+//! The server's end of `underpass/1`: connections one after the other, each authorized, recorded and carried.
+
+use super::failed::Failed;
+use super::inbound::Server;
+use super::{Mesh, ends, reset};
+use crate::identity::VerifiedPeer;
+use crate::policy::{self, Peer};
+use crate::telemetry::{Open as Record, Outcome, Protocol, RequestRecord, Target, Tls};
+use crate::tunnel::tls::TlsStream;
+use crate::tunnel::underpass::{CarryError, Open, RefusalCode, Report, Role, SERVER_IDLE, Session, SessionError};
+use crate::vocab::Stage;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+/// How long connections that crossed our farewell are still taken.
+const AFTER_FAREWELL: Duration = Duration::from_secs(5);
+
+/// Serves a session until its client is done with it, it has waited too long, or the pod or the agent goes.
+pub async fn serve(mesh: &Mesh, server: &Server, tls: TlsStream, peer: &VerifiedPeer) {
+    let handshake = ends::tls(tls.info());
+    let mut session = Session::new(tls);
+    let mut last = None;
+    loop {
+        match next(server.pod.gone(), &mut session, last.as_ref()).await {
+            Ok(Some(open)) => match connection(mesh, server, (peer, handshake), &mut session, open).await {
+                Ok(done) => last = done,
+                Err(()) => return,
+            },
+            Ok(None) => return,
+            Err(error) => {
+                tracing::debug!(pod = %server.pod.id(), peer = %server.peer, %error, "session ended");
+                return;
+            }
+        }
+    }
+}
+
+/// A connection that has ended, for reports that come behind it.
+type Done = (Record, Arc<Target>);
+
+/// The next connection. An idle session is told farewell, and has a little time for what was under way by then.
+async fn next(
+    gone: &CancellationToken,
+    session: &mut Session,
+    last: Option<&Done>,
+) -> Result<Option<Open>, SessionError> {
+    let late = |report: Report| {
+        if let Some((record, target)) = last {
+            record.request(target, request(report));
+        }
+    };
+    if !gone.is_cancelled() {
+        tokio::select! {
+            open = session.next_open(&late) => return open,
+            () = tokio::time::sleep(SERVER_IDLE) => {}
+            () = gone.cancelled() => {}
+        }
+    }
+    session.say_farewell().await?;
+    tokio::time::timeout(AFTER_FAREWELL, session.next_open(&late)).await.unwrap_or(Ok(None))
+}
+
+/// One connection. An error means that the session is of no more use.
+async fn connection(
+    mesh: &Mesh,
+    server: &Server,
+    (peer, handshake): (&VerifiedPeer, Tls),
+    session: &mut Session,
+    open: Open,
+) -> Result<Option<Done>, ()> {
+    let record = server.record(mesh);
+    let mut app = match admit(mesh, server, (peer, handshake), open, &record).await {
+        Ok(app) => app,
+        Err((code, failed)) => {
+            let refused = session.refuse(code, &failed.reason).await;
+            record.close(failed.outcome());
+            return refused.map(|()| None).map_err(drop);
+        }
+    };
+    if open.confirm && session.confirm().await.is_err() {
+        record.close(Outcome::failed("TUNNEL", Stage::Tunnel, "the session broke"));
+        return Err(());
+    }
+    record.established();
+    let target = record.target_so_far();
+    let report = |report: Report| record.request(&target, request(report));
+    let carried = session.carry(&mut app, Role::Server(&report), record.traffic()).await;
+    record.end(outcome(&carried));
+    match carried {
+        Ok(()) => Ok(Some((record, target))),
+        Err(_) => {
+            reset(&app);
+            Err(())
+        }
+    }
+}
+
+fn outcome(carried: &Result<(), CarryError>) -> Outcome {
+    match carried {
+        Ok(()) | Err(CarryError::Left) => Outcome::complete(),
+        Err(error @ CarryError::Session(_)) => Outcome::failed("TUNNEL", Stage::Relay, error),
+        Err(error) => Outcome::failed("RESET", Stage::Relay, error),
+    }
+}
+
+/// Identity, policy, and the connection to the application.
+async fn admit(
+    mesh: &Mesh,
+    server: &Server,
+    (peer, handshake): (&VerifiedPeer, Tls),
+    open: Open,
+    record: &Record,
+) -> Result<TcpStream, (RefusalCode, Failed)> {
+    let client = std::net::SocketAddr::new(server.peer.ip(), open.source.port());
+    let workload = {
+        let now = mesh.snapshots.load();
+        record.source(ends::peer(&now, client, Some(peer.id())));
+        let workload = mesh.identify(&now, server.pod.id()).map_err(|failed| (RefusalCode::NotThisPod, failed))?;
+        let security = Some(("underpass/1", server.original.socket(), handshake));
+        record.target(ends::received(&workload, open.destination, security));
+        if !server.pod.addresses().contains(&open.destination.ip()) {
+            let failed = Failed::new(Stage::Tunnel, "CONNECT", format!("{} is not this pod", open.destination));
+            return Err((RefusalCode::NotThisPod, failed));
+        }
+        let peer = Peer::Verified(peer.id().clone());
+        policy::authorize_inbound(&now.policies, &workload, open.destination.port(), &peer)
+            .map_err(|denied| (RefusalCode::Denied, Failed::new(Stage::Policy, "DENY", denied)))?;
+        workload
+    };
+    drop(workload);
+    let app = server.application(open.destination, client.ip()).await;
+    app.map_err(|failed| (RefusalCode::Unreachable, failed))
+}
+
+/// A request that the client's agent routed, as this end records it.
+fn request(report: Report) -> RequestRecord {
+    RequestRecord {
+        method: report.method.parse().unwrap_or_default(),
+        uri: report.path.parse().unwrap_or_default(),
+        authority: report.authority.parse().ok(),
+        user_agent: None,
+        request_id: None,
+        status: report.status,
+        grpc_status: report.grpc_status,
+        protocol: match report.protocol.as_str() {
+            "grpc" => Protocol::Grpc,
+            "http2" => Protocol::Http2,
+            _ => Protocol::Http,
+        },
+        request_bytes: report.request_bytes,
+        response_bytes: report.response_bytes,
+        duration: Duration::from_micros(report.duration_us),
+        flag: known_flag(&report.flag),
+        error: None,
+    }
+}
+
+/// Flags are label values: a peer must not invent series.
+fn known_flag(flag: &str) -> &'static str {
+    const KNOWN: [&str; 10] = ["-", "DC", "UC", "UF", "UH", "NR", "NC", "UPE", "URX", "UT"];
+    KNOWN.into_iter().find(|known| *known == flag).unwrap_or("unknown")
+}

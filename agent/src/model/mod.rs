@@ -1,0 +1,50 @@
+//! The validated meaning of configuration: no serde, no kube types, no I/O.
+//!
+//! `source` makes these values from manifests; `route`, `policy` and `balance` compile their tables from them.
+
+pub mod change;
+pub mod destination_rule;
+pub mod endpoint;
+pub mod peer_authentication;
+pub mod service;
+pub mod virtual_service;
+pub mod workload;
+
+pub use change::{Change, Finding, Kind, Object, ObjectKey, Severity};
+pub use destination_rule::{DestinationRule, Subset};
+pub use endpoint::EndpointSlice;
+pub use peer_authentication::{MtlsMode, PeerAuthentication, Scope};
+pub use service::{AppProtocol, Service, ServicePort};
+pub use virtual_service::{
+    Destination, HttpMatch, HttpRule, StringMatch, TcpMatch, TcpRule, VirtualService, WeightedDestination,
+};
+pub use workload::{Labels, TunnelProtocol, Workload};
+
+use crate::vocab::Namespace;
+use std::fmt;
+use std::sync::Arc;
+
+/// Names one configuration object; also the order in which equals are resolved (older wins is not known to files).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectId {
+    /// The object's namespace (`""` for cluster-scoped kinds).
+    pub namespace: Namespace,
+    /// The object's name.
+    pub name: Arc<str>,
+}
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// Where an object stands, for messages: `file:line` from files, `Kind namespace/name` from a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Origin(pub Arc<str>);
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,250 @@
+//! The command line: parsed once, into plain values.
+
+use crate::telemetry::{AccessLog, LogFormat};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// A service mesh data plane with nothing in the pod.
+#[derive(Debug, Parser)]
+#[command(name = "underpass", version, about, propagate_version = true, arg_required_else_help = true)]
+pub struct Options {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the binary does.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the agent of this node: capture, tunnel, route and measure its pods
+    Agent(Box<AgentOptions>),
+    /// Remove what an agent left in the kernel: pins and programs; pods are no longer captured
+    Uninstall(UninstallOptions),
+    /// Ask a running agent how it is
+    Status(AskOptions),
+    /// List a running agent's open connections
+    Connections(AskOptions),
+    /// List the workloads that a running agent knows
+    Workloads(AskOptions),
+    /// Print the version
+    Version,
+}
+
+/// What happens to captured pods' new connections while no agent runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WhenDown {
+    /// They are refused.
+    Closed,
+    /// They go where they would go without a mesh, unprotected.
+    Open,
+}
+
+/// Another cluster's manifests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remote {
+    /// Its name.
+    pub cluster: String,
+    /// The directory.
+    pub manifests: PathBuf,
+}
+
+fn remote(text: &str) -> Result<Remote, String> {
+    match text.split_once('=') {
+        Some((cluster, manifests)) if !cluster.is_empty() && !manifests.is_empty() => {
+            Ok(Remote { cluster: cluster.to_owned(), manifests: manifests.into() })
+        }
+        _ => Err("expected CLUSTER=DIR".to_owned()),
+    }
+}
+
+/// How an agent runs.
+#[derive(Clone, Debug, Args)]
+pub struct AgentOptions {
+    /// Who it is and what it reads.
+    #[command(flatten)]
+    pub mesh: MeshOptions,
+    /// Where it is asked.
+    #[command(flatten)]
+    pub listen: ListenOptions,
+    /// What it puts into the kernel.
+    #[command(flatten)]
+    pub capture: CaptureOptions,
+    /// What it writes.
+    #[command(flatten)]
+    pub log: LogOptions,
+    /// Data path threads [default: one per core]
+    #[arg(long, env = "UNDERPASS_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub workers: Option<u16>,
+}
+
+/// The agent's place in the mesh.
+#[derive(Clone, Debug, Args)]
+pub struct MeshOptions {
+    /// The cluster this node belongs to
+    #[arg(long, env = "UNDERPASS_CLUSTER", value_name = "NAME")]
+    pub cluster: String,
+    /// This node's name, as in the pods' spec.nodeName
+    #[arg(long, env = "UNDERPASS_NODE", value_name = "NAME")]
+    pub node: String,
+    /// This cluster's manifests, watched while the agent runs (recursively: *.yaml, *.yml, *.json)
+    #[arg(long, env = "UNDERPASS_MANIFESTS", value_name = "DIR")]
+    pub manifests: PathBuf,
+    /// Another cluster's manifests; may be given several times (in the environment: separated by commas)
+    #[arg(long, env = "UNDERPASS_REMOTE", value_name = "CLUSTER=DIR", value_parser = remote, value_delimiter = ',')]
+    pub remote: Vec<Remote>,
+    /// The cluster's CA: root-cert.pem, ca-cert.pem, ca-key.pem, cert-chain.pem
+    #[arg(long, env = "UNDERPASS_CACERTS", value_name = "DIR")]
+    pub cacerts: PathBuf,
+    /// The trust domain of the mesh's identities
+    #[arg(long, env = "UNDERPASS_TRUST_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local")]
+    pub trust_domain: String,
+    /// The network this node's pods are on; pods of one network reach each other directly
+    #[arg(long, env = "UNDERPASS_NETWORK", value_name = "NAME", default_value = "")]
+    pub network: String,
+}
+
+/// The agent's own listeners.
+#[derive(Clone, Debug, Args)]
+pub struct ListenOptions {
+    /// Dumps and log level
+    #[arg(long, env = "UNDERPASS_ADMIN", value_name = "ADDR:PORT", default_value = "127.0.0.1:15000")]
+    pub admin: SocketAddr,
+    /// /metrics and /stats/prometheus
+    #[arg(long, env = "UNDERPASS_METRICS", value_name = "ADDR:PORT", default_value = "0.0.0.0:15020")]
+    pub metrics: SocketAddr,
+    /// /healthz/ready
+    #[arg(long, env = "UNDERPASS_HEALTH", value_name = "ADDR:PORT", default_value = "0.0.0.0:15021")]
+    pub health: SocketAddr,
+}
+
+/// The agent's part of the kernel.
+#[derive(Clone, Debug, Args)]
+pub struct CaptureOptions {
+    /// Where programs and maps are pinned; they outlive the agent
+    #[arg(long, env = "UNDERPASS_PIN_DIR", value_name = "DIR", default_value = PIN_DIR)]
+    pub pin_dir: PathBuf,
+    /// The agent's own cgroup, below the root of cgroup v2: its connections are not captured
+    #[arg(long, env = "UNDERPASS_CGROUP", value_name = "NAME", default_value = "underpass")]
+    pub cgroup: String,
+    /// What happens to captured pods' new connections while no agent runs
+    #[arg(long, env = "UNDERPASS_WHEN_DOWN", value_enum, default_value_t = WhenDown::Closed)]
+    pub when_down: WhenDown,
+    /// eBPF programs to load instead of the embedded ones
+    #[arg(long, env = "UNDERPASS_EBPF_OBJECT", value_name = "FILE")]
+    pub ebpf_object: Option<PathBuf>,
+}
+
+const PIN_DIR: &str = "/sys/fs/bpf/underpass";
+
+/// What the agent writes.
+#[derive(Clone, Debug, Args)]
+pub struct LogOptions {
+    /// How log lines look, the agent's own and the access log's
+    #[arg(long, env = "UNDERPASS_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// A level, or a filter such as `info,underpass::tunnel=trace` [default: RUST_LOG, else info,notify=warn]
+    #[arg(long, env = "UNDERPASS_LOG_LEVEL", value_name = "FILTER")]
+    pub log_level: Option<String>,
+    /// Where access log lines go: a file, `-` for standard error, or `off`
+    #[arg(long, env = "UNDERPASS_ACCESS_LOG", value_name = "FILE|-|off", default_value = "-")]
+    pub access_log: AccessLog,
+}
+
+/// notify says at `info` what is no news: a watch of a directory that is gone cannot be removed.
+const DEFAULT_LEVEL: &str = "info,notify=warn";
+
+impl LogOptions {
+    /// The filter: the flag, else `RUST_LOG`, else `info` for all but the noisy.
+    pub fn level(&self) -> String {
+        let given = self.log_level.clone().or_else(|| std::env::var("RUST_LOG").ok());
+        given.filter(|level| !level.is_empty()).unwrap_or_else(|| DEFAULT_LEVEL.to_owned())
+    }
+}
+
+/// What is removed.
+#[derive(Clone, Debug, Args)]
+pub struct UninstallOptions {
+    /// Where the agent pinned its programs and maps
+    #[arg(long, env = "UNDERPASS_PIN_DIR", value_name = "DIR", default_value = PIN_DIR)]
+    pub pin_dir: PathBuf,
+    /// The agent's cgroup
+    #[arg(long, env = "UNDERPASS_CGROUP", value_name = "NAME", default_value = "underpass")]
+    pub cgroup: String,
+}
+
+/// How a running agent is asked.
+#[derive(Clone, Debug, Args)]
+pub struct AskOptions {
+    /// The agent's admin address
+    #[arg(long, env = "UNDERPASS_ADMIN", value_name = "ADDR:PORT", default_value = "127.0.0.1:15000")]
+    pub admin: SocketAddr,
+    /// How to print the answer
+    #[arg(long, short, env = "UNDERPASS_OUTPUT", value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// How answers are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Columns, for people.
+    Table,
+    /// The agent's own answer.
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn agent(extra: &[&str]) -> Result<AgentOptions, clap::Error> {
+        let needed =
+            ["underpass", "agent", "--cluster", "east", "--node", "n1", "--manifests", "/m", "--cacerts", "/c"];
+        match Options::try_parse_from(needed.iter().chain(extra))?.command {
+            Command::Agent(agent) => Ok(*agent),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_not_said_has_its_default() {
+        let agent = agent(&[]).unwrap();
+        assert_eq!(agent.mesh.trust_domain, "cluster.local");
+        assert_eq!(agent.listen.metrics.to_string(), "0.0.0.0:15020");
+        assert_eq!(agent.capture.pin_dir, PathBuf::from("/sys/fs/bpf/underpass"));
+        assert_eq!(agent.capture.when_down, WhenDown::Closed);
+        assert_eq!(agent.log.access_log, AccessLog::Stderr);
+        assert_eq!(agent.workers, None);
+    }
+
+    #[test]
+    fn remotes_are_named_directories() {
+        let agent = agent(&["--remote", "west=/a", "--remote", "north=/b"]).unwrap();
+        assert_eq!(agent.mesh.remote[1], Remote { cluster: "north".into(), manifests: "/b".into() });
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for wrong in [["--remote", "west"], ["--admin", "nowhere"], ["--workers", "0"], ["--when-down", "maybe"]] {
+            assert!(agent(&wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn every_flag_can_come_from_the_environment() {
+        let command = Options::command();
+        for sub in command.get_subcommands() {
+            for flag in sub.get_arguments().filter(|flag| !["help", "version"].contains(&flag.get_id().as_str())) {
+                let env = flag.get_env().unwrap_or_default().to_string_lossy().into_owned();
+                let id = flag.get_id().as_str().to_uppercase();
+                assert_eq!(env, format!("UNDERPASS_{id}"), "{} of {}", flag.get_id(), sub.get_name());
+            }
+        }
+    }
+}

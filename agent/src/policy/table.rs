@@ -1,0 +1,99 @@
+//! PeerAuthentications compiled by namespace: one hash lookup and the few that select by label.
+
+use crate::model::{MtlsMode, PeerAuthentication, Scope, Workload};
+use crate::vocab::{ClusterName, Namespace};
+use imbl::HashMap;
+use std::sync::Arc;
+
+/// All policies of one snapshot. A clone shares everything with the original.
+#[derive(Clone, Debug)]
+pub struct PolicyTable {
+    local: ClusterName,
+    mesh: Option<Arc<Policy>>,
+    namespaces: HashMap<Namespace, Arc<NamespacePolicies>>,
+    built_in: Arc<str>,
+}
+
+/// One PeerAuthentication and its name for messages.
+#[derive(Clone, Debug)]
+struct Policy {
+    rule: Arc<PeerAuthentication>,
+    label: Arc<str>,
+}
+
+#[derive(Debug, Default)]
+struct NamespacePolicies {
+    whole: Option<Policy>,
+    workloads: Box<[Policy]>,
+}
+
+impl PolicyTable {
+    /// A table without policies: everything is PERMISSIVE. Only workloads of the local cluster are for it.
+    pub fn new(local: ClusterName) -> Self {
+        Self { local, mesh: None, namespaces: HashMap::new(), built_in: "default".into() }
+    }
+
+    /// The cluster that it is for.
+    pub fn local(&self) -> &ClusterName {
+        &self.local
+    }
+
+    pub(super) fn built_in(&self) -> &Arc<str> {
+        &self.built_in
+    }
+
+    /// Sets the mesh-wide policy; of several the first by name counts (the oldest in Istio; files have no age).
+    pub fn replace_mesh(&mut self, rules: &[Arc<PeerAuthentication>]) {
+        self.mesh = rules.iter().min_by_key(|rule| &rule.id).map(|rule| Arc::new(Policy::new(rule)));
+    }
+
+    /// Sets the policies that stand in a namespace, without mesh-wide ones. Order by name decides among equals.
+    pub fn replace_namespace(&mut self, namespace: &Namespace, rules: &[Arc<PeerAuthentication>]) {
+        let mut rules = rules.to_vec();
+        rules.sort_by(|a, b| a.id.cmp(&b.id));
+        let whole = rules.iter().find(|rule| rule.scope == Scope::Namespace).map(Policy::new);
+        let selecting = rules.iter().filter(|rule| matches!(rule.scope, Scope::Workload(_)));
+        let workloads: Box<[_]> = selecting.map(Policy::new).collect();
+        if whole.is_none() && workloads.is_empty() {
+            self.namespaces.remove(namespace);
+            return;
+        }
+        self.namespaces.insert(namespace.clone(), Arc::new(NamespacePolicies { whole, workloads }));
+    }
+
+    /// The mode in force on a port of a workload, and the object that says so.
+    ///
+    /// Istio's precedence: the workload's policy for the port, for the workload, then the namespace's, then the
+    /// mesh's; UNSET passes on to the next; PERMISSIVE when none says anything.
+    pub fn mtls(&self, workload: &Workload, port: u16) -> (MtlsMode, &Arc<str>) {
+        let namespace = self.namespaces.get(&workload.id.pod.namespace);
+        let own = namespace.and_then(|policies| policies.workloads.iter().find(|policy| policy.selects(workload)));
+        let steps = [
+            own.map(|policy| (policy.rule.ports.get(&port).copied().unwrap_or(MtlsMode::Unset), policy)),
+            own.map(|policy| (policy.rule.mode, policy)),
+            namespace.and_then(|policies| policies.whole.as_ref()).map(|policy| (policy.rule.mode, policy)),
+            self.mesh.as_deref().map(|policy| (policy.rule.mode, policy)),
+        ];
+        let said = steps.into_iter().flatten().find(|(mode, _)| *mode != MtlsMode::Unset);
+        said.map_or((MtlsMode::Permissive, &self.built_in), |(mode, policy)| (mode, &policy.label))
+    }
+
+    /// Every policy in the table, the mesh-wide one first.
+    pub fn rules(&self) -> impl Iterator<Item = &Arc<PeerAuthentication>> {
+        let inner = self.namespaces.values().flat_map(|policies| policies.whole.iter().chain(&policies.workloads));
+        self.mesh.as_deref().into_iter().chain(inner).map(|policy| &policy.rule)
+    }
+}
+
+impl Policy {
+    fn new(rule: &Arc<PeerAuthentication>) -> Self {
+        Self { rule: Arc::clone(rule), label: format!("PeerAuthentication {}", rule.id).into() }
+    }
+
+    fn selects(&self, workload: &Workload) -> bool {
+        let Scope::Workload(labels) = &self.rule.scope else {
+            return false;
+        };
+        labels.iter().all(|(key, value)| workload.label(key) == Some(value))
+    }
+}

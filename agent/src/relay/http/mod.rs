@@ -1,0 +1,33 @@
+//! Requests: each one routed by itself, sent over pooled connections to the application.
+//!
+//! A captured connection speaks HTTP/1.x or HTTP/2 (prior knowledge); the first bytes tell. Each request asks
+//! [`Upstreams`] where to go, so a change of configuration needs no new connection. Upstream the same protocol is
+//! spoken through an opaque tunnel. HTTP/1 connections carry one request at a time and are driven by the very task
+//! that serves the client: no second task, no wake-up between threads. HTTP/2 sessions are shared.
+
+mod answer;
+mod body;
+mod clock;
+mod detect;
+mod exchange;
+mod first;
+mod hops;
+mod line;
+mod outcome;
+mod pool;
+mod record;
+mod second;
+mod serve;
+mod session;
+mod tapped;
+mod upgrade;
+mod upstreams;
+mod watch;
+
+pub use outcome::{Protocol, RequestOutcome};
+pub use pool::Pool;
+pub use serve::{Limits, ServeError, serve};
+pub use upstreams::{DialError, Dialed, Refused, Upstreams};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! A stream with bytes in front of it and an ear on what is read.
+
+use bytes::{Buf, Bytes};
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Hears how much was read.
+pub(super) trait Ear: Unpin + Send + 'static {
+    fn heard(&self, bytes: usize);
+}
+
+/// Nobody listens.
+impl Ear for () {
+    fn heard(&self, _bytes: usize) {}
+}
+
+/// Bytes that an upstream connection has delivered so far: tells whether an answer had begun.
+#[derive(Debug, Default)]
+pub(super) struct Heard(AtomicU64);
+
+impl Heard {
+    pub(super) fn so_far(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Ear for Arc<Heard> {
+    fn heard(&self, bytes: usize) {
+        self.0.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
+/// A stream that first delivers `before`.
+pub(super) struct Tapped<S, E> {
+    stream: S,
+    before: Bytes,
+    ear: E,
+}
+
+impl<S, E: Ear> Tapped<S, E> {
+    pub(super) fn new(stream: S, before: Bytes, ear: E) -> Self {
+        Self { stream, before, ear }
+    }
+
+    /// The same stream after another layer has read ahead and was taken off.
+    pub(super) fn put_back(mut self, read_ahead: Bytes) -> Self {
+        debug_assert!(self.before.is_empty(), "the layer read everything before it read the stream");
+        self.before = read_ahead;
+        self
+    }
+}
+
+impl<S: AsyncRead + Unpin, E: Ear> AsyncRead for Tapped<S, E> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.before.has_remaining() {
+            let len = self.before.len().min(out.remaining());
+            out.put_slice(&self.before.split_to(len));
+            self.ear.heard(len);
+            return Poll::Ready(Ok(()));
+        }
+        let filled = out.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, out);
+        let len = out.filled().len() - filled;
+        if len > 0 {
+            self.ear.heard(len);
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin, E: Ear> AsyncWrite for Tapped<S, E> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,193 @@
+//! Whole exchanges over loopback: raw bytes or real HTTP clients on one side, scripted applications on the other.
+
+mod carrying;
+mod hostile;
+mod leaving;
+mod pooling;
+mod second;
+
+use super::{DialError, Dialed, Limits, Pool, Refused, RequestOutcome, Upstreams, serve};
+use http::StatusCode;
+use http::request::Parts;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+/// A service with these endpoints, in order of preference. Paths that start with `/nowhere` have no route.
+pub(super) struct Service {
+    endpoints: Vec<SocketAddr>,
+    outcomes: Mutex<Vec<(Option<SocketAddr>, RequestOutcome)>>,
+    dials: AtomicUsize,
+}
+
+impl Upstreams for Service {
+    type Io = TcpStream;
+    type Handle = SocketAddr;
+    type Target = SocketAddr;
+    type Key = SocketAddr;
+
+    fn route(&self, request: &Parts) -> Result<SocketAddr, Refused> {
+        let refused = |status, flag, reason: &'static str| Refused { status, flag, reason: reason.into() };
+        if request.uri.path().starts_with("/nowhere") {
+            return Err(refused(StatusCode::NOT_FOUND, "NR", "no route"));
+        }
+        let none = refused(StatusCode::SERVICE_UNAVAILABLE, "UH", "no healthy upstream");
+        self.endpoints.first().copied().ok_or(none)
+    }
+
+    fn key(&self, target: &SocketAddr) -> SocketAddr {
+        *target
+    }
+
+    async fn dial(&self, target: &SocketAddr) -> Result<Dialed<TcpStream, SocketAddr>, DialError> {
+        self.dials.fetch_add(1, Ordering::Relaxed);
+        let failed = |_| DialError { flag: "UF", retriable: true, reason: "upstream connection failure".into() };
+        let io = TcpStream::connect(target).await.map_err(failed)?;
+        Ok(Dialed { io, handle: *target })
+    }
+
+    fn another(&self, tried: &[SocketAddr]) -> Option<SocketAddr> {
+        self.endpoints.get(tried.len()).copied()
+    }
+
+    fn finished(&self, target: Option<&SocketAddr>, _: Option<&SocketAddr>, outcome: &RequestOutcome) {
+        self.outcomes.lock().unwrap().push((target.copied(), outcome.clone()));
+    }
+}
+
+/// A relay in front of a service.
+pub(super) struct Bench {
+    service: Arc<Service>,
+    pool: Arc<Pool<Service>>,
+    address: SocketAddr,
+    drain: Arc<Notify>,
+}
+
+impl Bench {
+    pub(super) async fn new(endpoints: Vec<SocketAddr>) -> Self {
+        Self::with(endpoints, Limits::default()).await
+    }
+
+    pub(super) async fn with(endpoints: Vec<SocketAddr>, limits: Limits) -> Self {
+        let service = Arc::new(Service { endpoints, outcomes: Mutex::default(), dials: AtomicUsize::new(0) });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let pool = Arc::new(Pool::new());
+        let drain = Arc::new(Notify::new());
+        let (served, shared, told) = (Arc::clone(&service), Arc::clone(&pool), Arc::clone(&drain));
+        tokio::spawn(async move {
+            while let Ok((io, _)) = listener.accept().await {
+                let told = Arc::clone(&told);
+                let drained = async move { told.notified().await };
+                tokio::spawn(serve(io, Arc::clone(&served), Arc::clone(&shared), limits, drained));
+            }
+        });
+        Self { service, pool, address, drain }
+    }
+
+    pub(super) async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Sends bytes and returns all that comes until the relay closes.
+    pub(super) async fn talk(&self, request: &str) -> String {
+        let mut client = self.connect().await;
+        client.write_all(request.as_bytes()).await.unwrap();
+        rest(&mut client).await
+    }
+
+    pub(super) fn dials(&self) -> usize {
+        self.service.dials.load(Ordering::Relaxed)
+    }
+
+    /// The outcomes so far, as soon as there are this many.
+    pub(super) async fn outcomes(&self, count: usize) -> Vec<RequestOutcome> {
+        let got = || self.service.outcomes.lock().unwrap().iter().map(|(_, outcome)| outcome.clone()).collect();
+        let enough = async {
+            loop {
+                let outcomes: Vec<RequestOutcome> = got();
+                if outcomes.len() >= count {
+                    return outcomes;
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        timeout(SOON, enough).await.unwrap_or_else(|_| panic!("fewer than {count} outcomes: {:?}", got()))
+    }
+}
+
+/// An application: the script runs once for each connection, with its number from 0.
+pub(super) async fn app<F, A>(script: F) -> SocketAddr
+where
+    F: Fn(usize, TcpStream) -> A + Send + 'static,
+    A: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        for number in 0.. {
+            let Ok((io, _)) = listener.accept().await else { return };
+            tokio::spawn(script(number, io));
+        }
+    });
+    address
+}
+
+/// An application that answers each header block with the same bytes and notes what it was sent.
+pub(super) async fn answering(answer: &'static str) -> (SocketAddr, Arc<Mutex<String>>) {
+    let seen = Arc::new(Mutex::new(String::new()));
+    let noted = Arc::clone(&seen);
+    let address = app(move |_, mut io| {
+        let noted = Arc::clone(&noted);
+        async move {
+            loop {
+                let block = until(&mut io, "\r\n\r\n").await;
+                if block.is_empty() {
+                    return;
+                }
+                noted.lock().unwrap().push_str(&block);
+                let _ = io.write_all(answer.as_bytes()).await;
+            }
+        }
+    })
+    .await;
+    (address, seen)
+}
+
+/// An address that refuses.
+pub(super) async fn nobody() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}
+
+/// Reads, byte by byte, to the end of `mark`, or to the stream's end.
+pub(super) async fn until(io: &mut TcpStream, mark: &str) -> String {
+    let mut text = Vec::new();
+    let read = async {
+        let mut byte = [0];
+        while !text.ends_with(mark.as_bytes()) && io.read(&mut byte).await.is_ok_and(|len| len > 0) {
+            text.push(byte[0]);
+        }
+    };
+    let done = timeout(SOON, read).await;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    assert!(done.is_ok(), "no {mark:?} came after {text:?}");
+    text
+}
+
+/// All that comes until the other side ends; a reset is an end.
+pub(super) async fn rest(io: &mut TcpStream) -> String {
+    let mut text = Vec::new();
+    let done = timeout(SOON, io.read_to_end(&mut text)).await;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    assert!(done.is_ok(), "not closed after {text:?}");
+    text
+}
+
+pub(super) const SOON: Duration = Duration::from_secs(10);
+pub(super) const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";

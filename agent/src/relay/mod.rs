@@ -1,0 +1,4 @@
+//! Moving what goes through: bytes, or requests.
+
+pub mod http;
+pub mod tcp;

@@ -1,0 +1,78 @@
+//! What clients see of a service: its ports, and the VirtualServices that may be in force for it.
+
+use super::host::{specificity, visible};
+use super::{Backends, Refusal};
+use crate::model::{AppProtocol, VirtualService};
+use crate::vocab::Namespace;
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+/// A service as its clients reach it.
+#[derive(Debug)]
+pub struct Frontend {
+    backends: Arc<Backends>,
+    candidates: Box<[Candidate]>,
+}
+
+/// A VirtualService that covers the host.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// How narrow the covering host pattern is.
+    pub specificity: usize,
+    /// The rules.
+    pub rules: Arc<VirtualService>,
+}
+
+impl Candidate {
+    /// A VirtualService that covers a host by this pattern.
+    pub fn new(pattern: &str, rules: Arc<VirtualService>) -> Self {
+        Self { specificity: specificity(pattern), rules }
+    }
+}
+
+impl Frontend {
+    /// A service with all VirtualServices that cover it.
+    pub fn new(backends: Arc<Backends>, mut candidates: Vec<Candidate>) -> Self {
+        let service = backends.namespace();
+        candidates.sort_by(|a, b| {
+            let key = |one: &Candidate| (Reverse(one.specificity), one.rules.id.namespace != *service);
+            key(a).cmp(&key(b)).then_with(|| a.rules.id.cmp(&b.rules.id))
+        });
+        Self { backends, candidates: candidates.into() }
+    }
+
+    /// The service's endpoints.
+    pub fn backends(&self) -> &Arc<Backends> {
+        &self.backends
+    }
+
+    /// The VirtualServices that cover it, in order of precedence for clients that have none of their own.
+    pub fn candidates(&self) -> &[Candidate] {
+        &self.candidates
+    }
+
+    /// The VirtualService in force for clients of a namespace: the narrowest host, then their own namespace's,
+    /// then the service's, then by namespace and name. Others are not merged with it.
+    pub fn rules(&self, client: &Namespace) -> Option<&Arc<VirtualService>> {
+        let seen = |one: &&Candidate| visible(&one.rules.export_to, client);
+        let first = self.candidates.iter().find(seen)?;
+        let peers = self.candidates.iter().filter(seen).filter(|one| one.specificity == first.specificity);
+        let own = peers.into_iter().find(|one| one.rules.id.namespace == *client);
+        Some(&own.unwrap_or(first).rules)
+    }
+}
+
+/// Whether requests to a port are routed one by one under these rules.
+///
+/// A port that does not say what it speaks does if an HTTP rule names it (Istio would look at the first bytes).
+pub fn routes_requests(rules: &VirtualService, port: u16, protocol: AppProtocol) -> bool {
+    let names_it = || rules.http.iter().flat_map(|rule| &rule.matches).any(|one| one.port == Some(port));
+    !rules.http.is_empty() && (protocol.is_http() || (protocol == AppProtocol::Unknown && names_it()))
+}
+
+impl Frontend {
+    /// The refusal of a port that the service does not have.
+    pub(super) fn no_such_port(&self, port: u16) -> Refusal {
+        Refusal::NoSuchPort { host: self.backends.host().clone(), port }
+    }
+}

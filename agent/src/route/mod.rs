@@ -1,0 +1,22 @@
+//! From the address that the application used to where the traffic may go.
+
+pub mod backends;
+pub mod binding;
+pub mod frontend;
+pub mod host;
+pub mod http;
+pub mod matching;
+pub mod refusal;
+pub mod resolve;
+pub mod upstream;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::http::{HttpChoice, HttpTable};
+pub use backends::Backends;
+pub use binding::Binding;
+pub use frontend::Frontend;
+pub use refusal::Refusal;
+pub use resolve::{Plan, Pod, RouteTable, resolve};
+pub use upstream::{ServiceRef, Upstream};

@@ -1,0 +1,104 @@
+//! The decision per connection.
+
+use super::frontend::routes_requests;
+use super::matching::tcp_rule;
+use super::{Backends, Binding, Frontend, HttpTable, Refusal, Upstream};
+use crate::balance::{Endpoint, Load};
+use crate::model::{ObjectId, Workload};
+use crate::vocab::{Hostname, OrigDst};
+use fastrand::Rng;
+use imbl::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// Where a connection goes.
+#[derive(Clone, Debug)]
+pub enum Plan {
+    /// The mesh does not know the address: it goes there as it is.
+    Passthrough,
+    /// A pod's own address, with the port that the client used.
+    Workload(Endpoint),
+    /// A service, with the choice among a rule's destinations made. It has at least one ready endpoint.
+    Tcp(Arc<Upstream>),
+    /// A service whose requests are routed one by one.
+    Http(HttpTable),
+    /// Nowhere.
+    Refused(Refusal),
+}
+
+/// A pod behind its address.
+#[derive(Clone, Debug)]
+pub struct Pod {
+    /// The pod.
+    pub workload: Arc<Workload>,
+    /// What it is busy with.
+    pub load: Arc<Load>,
+}
+
+/// All routes of one snapshot. A clone shares everything with the original.
+#[derive(Clone, Debug, Default)]
+pub struct RouteTable {
+    /// Pods by each of their addresses.
+    pub pods: HashMap<IpAddr, Pod>,
+    /// Services by each of their virtual addresses.
+    pub vips: HashMap<IpAddr, Arc<Frontend>>,
+    /// Services by host.
+    pub hosts: HashMap<Hostname, Arc<Frontend>>,
+    /// VirtualServices, bound to the hosts that they lead to.
+    pub bindings: HashMap<ObjectId, Arc<Binding>>,
+}
+
+impl RouteTable {
+    /// The compiled endpoints of a host.
+    pub fn backends(&self, host: &Hostname) -> Option<&Arc<Backends>> {
+        self.hosts.get(host).map(|frontend| frontend.backends())
+    }
+}
+
+/// Where a connection of a workload to this address goes.
+pub fn resolve(table: &RouteTable, source: &Workload, dst: OrigDst, rng: &mut Rng) -> Plan {
+    if let Some(pod) = table.pods.get(&dst.ip()) {
+        return Plan::Workload(pod.endpoint(dst.socket()));
+    }
+    let Some(frontend) = table.vips.get(&dst.ip()) else {
+        return Plan::Passthrough;
+    };
+    let Some(port) = frontend.backends().port(dst.port()) else {
+        return Plan::Refused(frontend.no_such_port(dst.port()));
+    };
+    let rules = frontend.rules(&source.id.pod.namespace).and_then(|rules| table.bindings.get(&rules.id));
+    match rules {
+        Some(binding) if routes_requests(&binding.rules, dst.port(), port.whole.protocol) => {
+            Plan::Http(HttpTable { service: Arc::clone(&port.whole.service), binding: Arc::clone(binding) })
+        }
+        Some(binding) => split(binding, &port.whole, (source, dst), rng),
+        None => to(&port.whole),
+    }
+}
+
+/// The destination by the first TCP rule that takes the connection; the service itself if none does, as in Istio.
+fn split(binding: &Binding, whole: &Arc<Upstream>, (source, dst): (&Workload, OrigDst), rng: &mut Rng) -> Plan {
+    let mut rules = binding.rules.tcp.iter().zip(&binding.tcp);
+    let Some((_, action)) = rules.find(|(rule, _)| tcp_rule(rule, source, dst)) else {
+        return to(whole);
+    };
+    match action.choose(&source.id.pod.namespace, &whole.service, rng) {
+        Ok(upstream) => Plan::Tcp(upstream),
+        Err(refusal) => Plan::Refused(refusal),
+    }
+}
+
+fn to(upstream: &Arc<Upstream>) -> Plan {
+    let upstream = Arc::clone(upstream);
+    if upstream.group.is_empty() {
+        return Plan::Refused(Refusal::NoHealthyEndpoints { upstream });
+    }
+    Plan::Tcp(upstream)
+}
+
+impl Pod {
+    /// The pod at one of its ports.
+    pub fn endpoint(&self, address: SocketAddr) -> Endpoint {
+        Endpoint { address, workload: Some(Arc::clone(&self.workload)), load: Arc::clone(&self.load) }
+    }
+}

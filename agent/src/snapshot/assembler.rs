@@ -1,0 +1,209 @@
+//! From changes to the next snapshot: only what depends on a change is compiled again.
+
+use super::findings::{Findings, Place};
+use super::index::{Dirty, Index};
+use super::{Snapshot, checks};
+use crate::balance::{Endpoint, Loads};
+use crate::model::{Change, Finding, Workload};
+use crate::policy::PolicyTable;
+use crate::route::backends::Parts;
+use crate::route::frontend::Candidate;
+use crate::route::{Backends, Binding, Frontend, Pod, RouteTable};
+use crate::vocab::{ClusterName, Hostname, Namespace};
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// Owns the configuration and compiles it.
+pub struct Assembler {
+    generation: u64,
+    index: Index,
+    backends: HashMap<Hostname, Arc<Backends>>,
+    routes: RouteTable,
+    policies: PolicyTable,
+    loads: Loads,
+    findings: Findings,
+    work: Work,
+}
+
+/// What one [`Assembler::apply`] compiled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Hosts whose endpoints were grouped.
+    pub backends: usize,
+    /// Hosts whose rules were ordered.
+    pub frontends: usize,
+    /// VirtualServices whose destinations were looked up.
+    pub bindings: usize,
+}
+
+impl Assembler {
+    /// Nothing configured.
+    pub fn new(local: ClusterName) -> Self {
+        Self {
+            generation: 0,
+            index: Index::new(local.clone()),
+            backends: HashMap::new(),
+            routes: RouteTable::default(),
+            policies: PolicyTable::new(local),
+            loads: Loads::default(),
+            findings: Findings::default(),
+            work: Work::default(),
+        }
+    }
+
+    /// The next snapshot, and all that is wrong with it.
+    pub fn apply(&mut self, changes: Vec<Change>) -> (Arc<Snapshot>, Vec<Finding>) {
+        for change in changes {
+            self.index.change(change);
+        }
+        let mut dirty = self.index.take_dirty();
+        self.work = Work::default();
+        self.compile_pods(&mut dirty);
+        self.compile_backends(&mut dirty);
+        self.compile_bindings(&dirty);
+        self.compile_frontends(&mut dirty);
+        self.compile_vips(&dirty);
+        self.compile_policies(&dirty);
+        self.check(&dirty);
+        self.generation += 1;
+        let snapshot = Snapshot {
+            generation: self.generation,
+            workloads: self.index.workloads.clone(),
+            routes: self.routes.clone(),
+            policies: self.policies.clone(),
+        };
+        (Arc::new(snapshot), self.findings.list())
+    }
+
+    /// What the last `apply` cost.
+    pub fn work(&self) -> Work {
+        self.work
+    }
+
+    fn compile_pods(&mut self, dirty: &mut Dirty) {
+        for ip in &dirty.addresses {
+            let claims = claims(&self.index, *ip);
+            self.findings.set(Place::Pod(*ip), checks::address(*ip, &claims));
+            match claims.first() {
+                Some(first) => {
+                    let workload = Arc::clone(first);
+                    let pod = Pod { workload, load: self.loads.of(*ip) };
+                    self.routes.pods.insert(*ip, pod)
+                }
+                None => self.routes.pods.remove(ip),
+            };
+            dirty.backends.extend(self.index.listed.values(ip).cloned());
+        }
+    }
+
+    fn compile_backends(&mut self, dirty: &mut Dirty) {
+        for host in &dirty.backends {
+            let compiled = self.backends_of(host);
+            let known = self.backends.contains_key(host);
+            if compiled.is_none() && !known {
+                continue;
+            }
+            self.work.backends += 1;
+            let leading = self.index.leading.iter(host);
+            dirty.frontends.insert(host.clone());
+            for (id, rules) in leading {
+                dirty.bindings.entry(id.clone()).or_insert_with(|| Some(Arc::clone(rules)));
+            }
+            match compiled {
+                Some(backends) => self.backends.insert(host.clone(), Arc::new(backends)),
+                None => self.backends.remove(host),
+            };
+        }
+    }
+
+    fn backends_of(&mut self, host: &Hostname) -> Option<Backends> {
+        let parts = Parts {
+            services: self.index.services.values(host).map(Arc::as_ref).collect(),
+            slices: self.index.slices.values(host).map(Arc::as_ref).collect(),
+            rules: self.index.destination_rules_of(host),
+        };
+        let (pods, loads) = (&self.routes.pods, &mut self.loads);
+        let mut endpoint = |address: SocketAddr| match pods.get(&address.ip()) {
+            Some(pod) => pod.endpoint(address),
+            None => Endpoint { address, workload: None, load: loads.of(address.ip()) },
+        };
+        Backends::compile(&parts, &mut endpoint)
+    }
+
+    fn compile_bindings(&mut self, dirty: &Dirty) {
+        for (id, rules) in &dirty.bindings {
+            let place = Place::Destinations(id.clone());
+            let Some(rules) = rules else {
+                self.routes.bindings.remove(id);
+                self.findings.set(place, Vec::new());
+                continue;
+            };
+            self.work.bindings += 1;
+            let find = |host: &Hostname| self.backends.get(host).cloned();
+            let (binding, findings) = Binding::new(Arc::clone(rules), find);
+            self.routes.bindings.insert(id.clone(), Arc::new(binding));
+            self.findings.set(place, findings);
+        }
+    }
+
+    fn compile_frontends(&mut self, dirty: &mut Dirty) {
+        for host in &dirty.frontends {
+            let place = Place::Host(host.clone());
+            let Some(backends) = self.backends.get(host) else {
+                self.routes.hosts.remove(host);
+                self.findings.set(place, Vec::new());
+                continue;
+            };
+            self.work.frontends += 1;
+            dirty.vips.extend(backends.addresses());
+            let covering = self.index.virtual_services_of(host).into_iter();
+            let candidates = covering.map(|(pattern, rules)| Candidate::new(pattern.as_str(), rules)).collect();
+            let frontend = Frontend::new(Arc::clone(backends), candidates);
+            self.findings.set(place, checks::protocols(&frontend));
+            self.routes.hosts.insert(host.clone(), Arc::new(frontend));
+        }
+    }
+
+    fn compile_vips(&mut self, dirty: &Dirty) {
+        for ip in &dirty.vips {
+            let claims: Vec<_> = self.index.vips.iter(ip).map(|((_, cluster, _), host)| (cluster, host)).collect();
+            self.findings.set(Place::Vip(*ip), checks::virtual_address(*ip, &claims));
+            match claims.first().and_then(|(_, host)| self.routes.hosts.get(*host)) {
+                Some(frontend) => self.routes.vips.insert(*ip, Arc::clone(frontend)),
+                None => self.routes.vips.remove(ip),
+            };
+        }
+    }
+
+    fn compile_policies(&mut self, dirty: &Dirty) {
+        for namespace in &dirty.policies {
+            let policies: Vec<_> = self.index.policies.values(namespace).cloned().collect();
+            if *namespace == Namespace::from("") {
+                self.policies.replace_mesh(&policies);
+            } else {
+                self.policies.replace_namespace(namespace, &policies);
+            }
+            let found = checks::policies(&policies.iter().collect::<Vec<_>>());
+            self.findings.set(Place::Policies(namespace.clone()), found);
+        }
+    }
+
+    fn check(&mut self, dirty: &Dirty) {
+        for host in &dirty.virtual_service_hosts {
+            let rules: Vec<_> = self.index.virtual_services.values(host).collect();
+            self.findings.set(Place::VirtualServices(host.clone()), checks::virtual_services(host, &rules));
+        }
+        for host in &dirty.destination_rule_hosts {
+            let rules: Vec<_> = self.index.destination_rules.values(host).collect();
+            self.findings.set(Place::DestinationRules(host.clone()), checks::destination_rules(host, &rules));
+        }
+    }
+}
+
+/// The pods that have an address: the local cluster's first, then a ready one, then by name.
+fn claims(index: &Index, ip: IpAddr) -> Vec<&Arc<Workload>> {
+    let mut claims: Vec<_> = index.claims.values(&ip).collect();
+    claims.sort_by_key(|workload| (workload.id.cluster != index.local, !workload.ready));
+    claims
+}

@@ -1,0 +1,103 @@
+//! The snapshot as JSON, for people at the admin endpoint.
+
+use super::Snapshot;
+use crate::balance::{Endpoint, Group};
+use crate::model::{Scope, VirtualService, WeightedDestination};
+use crate::route::backends::Port;
+use crate::route::{Frontend, Upstream};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+impl Snapshot {
+    /// Everything in it: workloads, services with their endpoints, routes, policies.
+    pub fn dump(&self) -> Value {
+        json!({
+            "generation": self.generation,
+            "workloads": sorted(self.workloads.iter(), |workload| workload.id.clone(), |workload| json!(workload)),
+            "services": sorted(self.routes.hosts.values(), |frontend| frontend.backends().host().clone(), service),
+            "routes": sorted(self.routes.bindings.values(), |one| one.rules.id.clone(), |one| route(&one.rules)),
+            "policies": self.policies.rules().map(|policy| json!({
+                "peerAuthentication": policy.id.to_string(),
+                "origin": policy.origin.to_string(),
+                "selector": if let Scope::Workload(labels) = &policy.scope { json!(labels) } else { Value::Null },
+                "scope": match policy.scope {
+                    Scope::Mesh => "mesh",
+                    Scope::Namespace => "namespace",
+                    Scope::Workload(_) => "workload",
+                },
+                "mode": policy.mode,
+                "ports": policy.ports,
+            })).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn sorted<T, K: Ord>(all: impl Iterator<Item = T>, key: impl Fn(&T) -> K, show: impl Fn(&T) -> Value) -> Value {
+    let mut all: Vec<_> = all.collect();
+    all.sort_by_key(key);
+    all.iter().map(show).collect()
+}
+
+fn service(frontend: &&Arc<Frontend>) -> Value {
+    let frontend: &Frontend = frontend;
+    let backends = frontend.backends();
+    json!({
+        "host": backends.host(),
+        "namespace": backends.namespace(),
+        "addresses": backends.addresses(),
+        "virtualServices": frontend.candidates().iter().map(|one| one.rules.id.to_string()).collect::<Vec<_>>(),
+        "destinationRules": backends.rules().iter().map(|rule| rule.id.to_string()).collect::<Vec<_>>(),
+        "ports": backends.ports().iter().map(port).collect::<Vec<_>>(),
+    })
+}
+
+fn port(port: &Port) -> Value {
+    let subset = |upstream: &Arc<Upstream>| json!({ "name": upstream.subset, "endpoints": addresses(&upstream.group), "unready": upstream.group.unready() });
+    json!({
+        "number": port.number(),
+        "protocol": port.whole.protocol,
+        "endpoints": port.whole.group.ready().iter().map(|one| endpoint(one)).collect::<Vec<_>>(),
+        "unready": port.whole.group.unready(),
+        "subsets": port.subsets.iter().flatten().map(subset).collect::<Vec<_>>(),
+    })
+}
+
+fn endpoint(endpoint: &Endpoint) -> Value {
+    let workload = endpoint.workload.as_ref().map(|workload| workload.id.to_string());
+    json!({ "address": endpoint.address, "workload": workload, "load": endpoint.load.open() })
+}
+
+fn addresses(group: &Group) -> Vec<Value> {
+    group.ready().iter().map(|endpoint| json!(endpoint.address)).collect()
+}
+
+fn route(rules: &VirtualService) -> Value {
+    let http = rules.http.iter().map(|rule| {
+        json!({
+            "name": rule.name,
+            "match": rule.matches.iter().map(|one| format!("{one:?}")).collect::<Vec<_>>(),
+            "route": rule.route.iter().map(destination).collect::<Vec<_>>(),
+            "broken": rule.broken,
+        })
+    });
+    let tcp = rules.tcp.iter().map(|rule| {
+        json!({
+            "match": rule.matches.iter().map(|one| format!("{one:?}")).collect::<Vec<_>>(),
+            "route": rule.route.iter().map(destination).collect::<Vec<_>>(),
+            "broken": rule.broken,
+        })
+    });
+    json!({
+        "virtualService": rules.id.to_string(),
+        "origin": rules.origin.to_string(),
+        "hosts": rules.hosts,
+        "exportTo": rules.export_to,
+        "http": http.collect::<Vec<_>>(),
+        "tcp": tcp.collect::<Vec<_>>(),
+    })
+}
+
+fn destination(weighted: &WeightedDestination) -> Value {
+    let to = &weighted.destination;
+    json!({ "host": to.host, "subset": to.subset, "port": to.port, "weight": weighted.weight })
+}

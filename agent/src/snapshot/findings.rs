@@ -1,0 +1,48 @@
+//! What is wrong with the configuration now, kept by what it was found at.
+
+use crate::model::{Finding, ObjectId};
+use crate::vocab::{Hostname, Namespace};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// What findings are recomputed with.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Place {
+    /// A pod's address.
+    Pod(IpAddr),
+    /// A service's virtual address.
+    Vip(IpAddr),
+    /// A service as its clients see it.
+    Host(Hostname),
+    /// The destinations of a VirtualService.
+    Destinations(ObjectId),
+    /// The VirtualServices of a host pattern.
+    VirtualServices(Hostname),
+    /// The DestinationRules of a host pattern.
+    DestinationRules(Hostname),
+    /// The PeerAuthentications of a namespace; the mesh-wide ones under `""`.
+    Policies(Namespace),
+}
+
+/// All findings.
+#[derive(Debug, Default)]
+pub(super) struct Findings(BTreeMap<Place, Vec<Finding>>);
+
+impl Findings {
+    /// Replaces what was found at a place.
+    pub(super) fn set(&mut self, place: Place, found: Vec<Finding>) {
+        if found.is_empty() {
+            self.0.remove(&place);
+        } else {
+            self.0.insert(place, found);
+        }
+    }
+
+    /// The whole list, sorted, each once.
+    pub(super) fn list(&self) -> Vec<Finding> {
+        let mut all: Vec<_> = self.0.values().flatten().cloned().collect();
+        all.sort_by(|a, b| (&a.at, a).cmp(&(&b.at, b)));
+        all.dedup();
+        all
+    }
+}

@@ -1,0 +1,66 @@
+//! One immutable generation of everything that decisions read.
+
+pub mod assembler;
+mod checks;
+pub mod dump;
+mod findings;
+mod index;
+mod many;
+pub mod publish;
+pub mod workloads;
+
+#[cfg(test)]
+pub(crate) mod fixtures;
+#[cfg(test)]
+mod tests;
+
+pub use assembler::{Assembler, Work};
+pub use publish::{Closed, Publisher, Reader};
+pub use workloads::Workloads;
+
+use crate::model::Workload;
+use crate::policy::PolicyTable;
+use crate::route::RouteTable;
+use crate::vocab::{ClusterName, NodeName, WorkloadId};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// One generation of configuration. It shares with the one before all that did not change.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Counts up from 0, the empty one.
+    pub generation: u64,
+    /// The pods.
+    pub workloads: Workloads,
+    /// The routes.
+    pub routes: RouteTable,
+    /// The policies.
+    pub policies: PolicyTable,
+}
+
+impl Snapshot {
+    /// Nothing configured.
+    pub fn empty(local: ClusterName) -> Self {
+        Self {
+            generation: 0,
+            workloads: Workloads::default(),
+            routes: RouteTable::default(),
+            policies: PolicyTable::new(local),
+        }
+    }
+
+    /// The pod that has an address.
+    pub fn workload_at(&self, ip: IpAddr) -> Option<&Arc<Workload>> {
+        self.routes.pods.get(&ip).map(|pod| &pod.workload)
+    }
+
+    /// A pod by name.
+    pub fn workload(&self, id: &WorkloadId) -> Option<&Arc<Workload>> {
+        self.workloads.by_id(id)
+    }
+
+    /// The pods of a node, by namespace and name.
+    pub fn local_pods(&self, cluster: &ClusterName, node: &NodeName) -> impl Iterator<Item = &Arc<Workload>> + use<'_> {
+        self.workloads.on_node(cluster, node)
+    }
+}

@@ -1,0 +1,4 @@
+//! Snapshots cost what changed, agree with what a fresh start would make, and say what is wrong.
+
+mod changes;
+mod scale;

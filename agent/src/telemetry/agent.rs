@@ -1,0 +1,168 @@
+//! The agent's own measures, `underpass_*`: set by whoever knows, read by a scrape.
+
+use super::exposition::{Kind, Labels, Page};
+use super::histogram::Histogram;
+use crate::model::{Finding, Severity};
+use crate::vocab::{Direction, SpiffeId};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+/// Counters and gauges of this agent.
+#[derive(Debug, Default)]
+pub struct Agent {
+    captured: AtomicU64,
+    wanted: AtomicU64,
+    generation: AtomicU64,
+    findings: Mutex<BTreeMap<(Severity, &'static str), u64>>,
+    certificates: Mutex<BTreeMap<SpiffeId, SystemTime>>,
+    handshakes: Mutex<BTreeMap<(Direction, &'static str, &'static str), u64>>,
+    sessions: Mutex<BTreeMap<(Direction, &'static str), Arc<Sessions>>>,
+    setup: Mutex<BTreeMap<(Direction, &'static str), Arc<Histogram>>>,
+}
+
+/// Tunnel sessions of one direction and protocol. Keep it: counting is one atomic add.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    open: AtomicI64,
+    opened: AtomicU64,
+    reused: AtomicU64,
+}
+
+impl Sessions {
+    /// A session was opened; it is open until the returned value is dropped.
+    pub fn opened(self: &Arc<Self>) -> SessionOpen {
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        self.open.fetch_add(1, Ordering::Relaxed);
+        SessionOpen(self.clone())
+    }
+
+    /// A connection took a session that was there.
+    pub fn reused(&self) {
+        self.reused.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A tunnel session that is open.
+#[derive(Debug)]
+pub struct SessionOpen(Arc<Sessions>);
+
+impl Drop for SessionOpen {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Agent {
+    /// How many pods of this node are captured, and how many wait to be.
+    pub fn pods(&self, captured: u64, wanted: u64) {
+        self.captured.store(captured, Ordering::Relaxed);
+        self.wanted.store(wanted, Ordering::Relaxed);
+    }
+
+    /// The generation of the snapshot in force.
+    pub fn generation(&self, generation: u64) {
+        self.generation.store(generation, Ordering::Relaxed);
+    }
+
+    /// All findings that the configuration has now. Codes that were seen before stay, at zero.
+    pub fn findings<'a>(&self, findings: impl IntoIterator<Item = &'a Finding>) {
+        let mut counts = self.findings.lock();
+        counts.values_mut().for_each(|count| *count = 0);
+        for finding in findings {
+            *counts.entry((finding.severity, finding.code)).or_default() += 1;
+        }
+    }
+
+    /// All certificates that are in use, with the end of each.
+    pub fn certificates(&self, certificates: impl IntoIterator<Item = (SpiffeId, SystemTime)>) {
+        *self.certificates.lock() = certificates.into_iter().collect();
+    }
+
+    /// A handshake succeeded (`ok`) or failed for a short reason such as `timeout`, `bad_certificate`, `wrong_identity`.
+    pub fn handshake(&self, direction: Direction, tunnel: &'static str, result: &'static str) {
+        *self.handshakes.lock().entry((direction, tunnel, result)).or_default() += 1;
+    }
+
+    /// The sessions of a direction and protocol (`underpass/1`, `hbone`).
+    pub fn sessions(&self, direction: Direction, tunnel: &'static str) -> Arc<Sessions> {
+        self.sessions.lock().entry((direction, tunnel)).or_default().clone()
+    }
+
+    pub(super) fn setup_took(&self, direction: Direction, tunnel: &'static str, took: Duration) {
+        let histogram = self.setup.lock().entry((direction, tunnel)).or_default().clone();
+        histogram.observe_thousandths(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    pub(super) fn write(&self, page: &mut Page) {
+        let load = |value: &AtomicU64| value.load(Ordering::Relaxed);
+        page.family("underpass_pods", Kind::Gauge, "Enrolled pods of this node: captured, or waiting to be.");
+        page.sample(r#"state="captured""#, load(&self.captured));
+        page.sample(r#"state="wanted""#, load(&self.wanted));
+        let help = "Generation of the configuration snapshot in force.";
+        page.single("underpass_snapshot_generation", Kind::Gauge, help, load(&self.generation));
+        self.write_findings(page);
+        self.write_certificates(page);
+        self.write_tunnels(page);
+        self.write_setup(page);
+    }
+
+    fn write_findings(&self, page: &mut Page) {
+        page.family("underpass_config_findings", Kind::Gauge, "Problems of the configuration, by severity and code.");
+        for ((severity, code), count) in &*self.findings.lock() {
+            let severity = if *severity == Severity::Error { "error" } else { "warning" };
+            page.sample(Labels::default().with("severity", severity).with("code", code).as_str(), count);
+        }
+    }
+
+    fn write_certificates(&self, page: &mut Page) {
+        let help = "Seconds until the certificate of an identity ends; negative once it has.";
+        page.family("underpass_certificate_expiry_seconds", Kind::Gauge, help);
+        let now = SystemTime::now();
+        for (identity, end) in &*self.certificates.lock() {
+            let left = match end.duration_since(now) {
+                Ok(left) => left.as_secs_f64(),
+                Err(past) => -past.duration().as_secs_f64(),
+            };
+            page.sample(Labels::default().with("identity", identity).as_str(), left.round());
+        }
+    }
+
+    fn write_tunnels(&self, page: &mut Page) {
+        page.family("underpass_handshakes_total", Kind::Counter, "TLS handshakes of tunnels, by result.");
+        for ((direction, tunnel, result), count) in &*self.handshakes.lock() {
+            page.sample(tunnel_labels(*direction, tunnel).with("result", result).as_str(), count);
+        }
+        let sessions: Vec<_> = self.sessions.lock().iter().map(|(key, value)| (*key, value.clone())).collect();
+        let mut family = |name, kind, help, value: fn(&Sessions) -> i128| {
+            page.family(name, kind, help);
+            for ((direction, tunnel), sessions) in &sessions {
+                page.sample(tunnel_labels(*direction, tunnel).as_str(), value(sessions));
+            }
+        };
+        family("underpass_tunnel_sessions_open", Kind::Gauge, "Tunnel sessions that are open.", |sessions| {
+            sessions.open.load(Ordering::Relaxed).into()
+        });
+        family("underpass_tunnel_sessions_opened_total", Kind::Counter, "Tunnel sessions opened.", |sessions| {
+            sessions.opened.load(Ordering::Relaxed).into()
+        });
+        let help = "Connections that took a session that was open already.";
+        family("underpass_tunnel_sessions_reused_total", Kind::Counter, help, |sessions| {
+            sessions.reused.load(Ordering::Relaxed).into()
+        });
+    }
+
+    fn write_setup(&self, page: &mut Page) {
+        let help = "From a connection's arrival until the way to its destination was open.";
+        page.family("underpass_connection_setup_milliseconds", Kind::Histogram, help);
+        for ((direction, tunnel), histogram) in &*self.setup.lock() {
+            page.histogram(tunnel_labels(*direction, tunnel).as_str(), &histogram.read());
+        }
+    }
+}
+
+fn tunnel_labels(direction: Direction, tunnel: &str) -> Labels {
+    Labels::default().with("direction", direction.as_str()).with("tunnel", tunnel)
+}

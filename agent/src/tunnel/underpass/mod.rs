@@ -1,0 +1,28 @@
+//! `underpass/1`: one application connection at a time on a warm TLS session, on the application's own port.
+//!
+//! HTTP/2 between the agents costs a third of the throughput (kernel-facts.md), and a handshake per connection costs
+//! what short connections have. So a session carries connections one after the other, in small frames, and waits in a
+//! pool between them.
+
+mod carry;
+mod frame;
+mod pool;
+mod report;
+mod session;
+mod stream;
+
+pub use carry::{CarryError, Role};
+pub use frame::{Open, RefusalCode};
+pub use pool::{Pool, PoolKey};
+pub use report::Report;
+pub use session::{Session, SessionError};
+pub use stream::{ReportSink, Reports, SessionStream};
+
+/// How long the server keeps an idle session.
+pub const SERVER_IDLE: std::time::Duration = std::time::Duration::from_secs(90);
+
+/// The protocol's name in ALPN.
+pub const ALPN: &[u8] = b"underpass/1";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,15 @@
+//! Words every stage may use: small types, no logic, no I/O.
+
+pub mod addr;
+pub mod name;
+pub mod spiffe;
+pub mod stage;
+pub mod traffic;
+
+pub use addr::{LocalAddr, OrigDst, PeerAddr};
+pub use name::{
+    ClusterName, Hostname, Namespace, NetworkName, NodeName, PodId, ServiceAccount, SubsetName, WorkloadId,
+};
+pub use spiffe::{SpiffeId, TrustDomain};
+pub use stage::{Direction, Stage};
+pub use traffic::Traffic;

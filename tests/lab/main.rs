@@ -1,0 +1,18 @@
+//! The lab tier: whole clusters, real programs, real clients.
+
+mod bad_input;
+mod capture;
+mod certificates;
+mod certificates_peer;
+mod hbone_interop;
+mod leaks_count;
+mod observe;
+mod pair;
+mod policy;
+mod protocol;
+mod protocol_http;
+mod restart;
+mod routing;
+mod scene;
+mod tunnels;
+mod tunnels_peer;

@@ -1,0 +1,58 @@
+//! `cargo xtask test [unit|kernel|lab|all]`: every test, with the runners' own summaries.
+
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+use clap::ValueEnum;
+use underpass_tests::install::{self, workspace};
+use underpass_tests::run::line;
+
+/// Which tests.
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+pub enum Tier {
+    /// No root, no eBPF toolchain: the crates' own tests, clippy's limits by `tidy`.
+    Unit,
+    /// Root: every program is loaded and does its part in a real network namespace.
+    Kernel,
+    /// Root: whole clusters, real clients.
+    Lab,
+    /// All of them.
+    All,
+}
+
+/// What the tiers with root use beside the lab's own needs.
+const PROGRAMS: [install::Need; 3] = [("tcpdump", "tcpdump"), ("nft", "nftables"), ("python3", "python3")];
+
+/// Runs the tests of a tier.
+///
+/// # Errors
+/// A test fails, or something cannot be installed or built.
+pub fn run(tier: Tier) -> Result<()> {
+    if matches!(tier, Tier::Unit | Tier::All) {
+        crate::tidy::run()?;
+        cargo(&["test"])?;
+        cargo(&["test", "--package", "underpass-tests", "--lib"])?;
+    }
+    if tier == Tier::Unit {
+        return Ok(());
+    }
+    install::need(&install::LAB)?;
+    install::need(&PROGRAMS)?;
+    crate::build_programs()?;
+    if matches!(tier, Tier::Kernel | Tier::All) {
+        cargo(&["test", "--package", "underpass-tests", "--test", "kernel", "--", "--test-threads=1"])?;
+    }
+    if matches!(tier, Tier::Lab | Tier::All) {
+        install::build(&[("underpass", "underpass"), ("underpass-tests", "underpass-echo")])?;
+        cargo(&["test", "--package", "underpass-tests", "--test", "lab", "--", "--test-threads=1"])?;
+    }
+    Ok(())
+}
+
+fn cargo(words: &[&str]) -> Result<()> {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(words).current_dir(workspace());
+    println!("== cargo {}", words.join(" "));
+    ensure!(command.status()?.success(), "`{}` failed", line(&command));
+    Ok(())
+}
