@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use std::{env, fs, io};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
-use toolchain::Toolchain;
+use toolchain::{Toolchain, ways};
 
 const TARGET: &str = "bpfel-unknown-none";
 
@@ -28,9 +28,7 @@ pub fn build() -> Result<PathBuf> {
         return Ok(object);
     }
     let started = SystemTime::now();
-    let toolchain = Toolchain::find_or_install()?;
-    eprintln!("building the eBPF programs with {toolchain} ...");
-    compile(&toolchain, &sources.join("programs"), &build_dir)?;
+    compile(&sources.join("programs"), &build_dir)?;
     publish(&build_dir.join(TARGET).join("release").join("underpass"), &object)?;
     fs::write(&stamp, "")?;
     fs::File::options().write(true).open(&stamp)?.set_modified(started)?;
@@ -38,7 +36,24 @@ pub fn build() -> Result<PathBuf> {
     Ok(object)
 }
 
-fn compile(toolchain: &Toolchain, programs: &Path, build_dir: &Path) -> Result<()> {
+/// With the first compiler and linker that can.
+fn compile(programs: &Path, build_dir: &Path) -> Result<()> {
+    let mut failed = Vec::new();
+    for way in ways() {
+        let name = way.to_string();
+        match way.toolchain().and_then(|toolchain| compile_with(&toolchain, programs, build_dir)) {
+            Ok(()) => return Ok(()),
+            Err(error) => {
+                eprintln!("{name}: {error:#}");
+                failed.push(format!("{name}: {error:#}"));
+            }
+        }
+    }
+    bail!("the eBPF programs cannot be built here:\n{}", failed.join("\n"))
+}
+
+fn compile_with(toolchain: &Toolchain, programs: &Path, build_dir: &Path) -> Result<()> {
+    eprintln!("building the eBPF programs with {toolchain} ...");
     let mut cargo = toolchain.cargo();
     cargo.current_dir(programs).args(["build", "--release", "--locked", "--target", TARGET]);
     cargo.args(["-Z", "build-std=core", "--target-dir"]).arg(build_dir);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fmt, fs};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 const LINKER: &str = "bpf-linker";
 /// The release that was tried.
@@ -25,24 +25,47 @@ enum Compiler {
     Debian,
 }
 
-impl Toolchain {
-    /// Finds a compiler and a linker; installs what is missing.
+/// A compiler that may do, and whether it may be installed for that.
+pub struct Way {
+    compiler: Compiler,
+    install: bool,
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "with {}", self.compiler)
+    }
+}
+
+/// What to try, in this order: what is here already, then what can be installed. Debian's packages come before rustup's
+/// nightly, whose LLVM is often newer than any that Debian has for the linker.
+pub fn ways() -> Vec<Way> {
+    let present = [Compiler::Nightly, Compiler::Debian].into_iter();
+    let present = present.filter(|compiler| find(LINKER).is_some() && compiler.has_sources());
+    let present = present.map(|compiler| Way { compiler, install: false });
+    let install = [Compiler::Debian, Compiler::Nightly].map(|compiler| Way { compiler, install: true });
+    present.chain(install).collect()
+}
+
+impl Way {
+    /// The compiler and its linker, installed if they may be.
     ///
     /// # Errors
     /// What is missing, how it is installed by hand, and why that failed here.
-    pub fn find_or_install() -> Result<Self> {
-        let compiler = match Compiler::find() {
-            Some(compiler) => compiler,
-            None => Compiler::install()?,
-        };
-        let llvm = compiler.llvm()?;
+    pub fn toolchain(self) -> Result<Toolchain> {
+        if self.install && !self.compiler.has_sources() {
+            self.compiler.install()?;
+        }
+        let llvm = self.compiler.llvm()?;
         let linker = match find(LINKER) {
             Some(linker) => linker,
             None => install_linker(llvm)?,
         };
-        Ok(Self { compiler, linker, llvm })
+        Ok(Toolchain { compiler: self.compiler, linker, llvm })
     }
+}
 
+impl Toolchain {
     /// A cargo that uses both.
     pub fn cargo(&self) -> Command {
         let mut command = match self.compiler {
@@ -77,21 +100,22 @@ impl Toolchain {
 
 impl fmt::Display for Toolchain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let compiler = match self.compiler {
-            Compiler::Nightly => "rustup's nightly",
-            Compiler::Debian => DEBIAN_RUSTC,
-        };
-        write!(f, "{compiler} (LLVM {}) and {}", self.llvm, self.linker.join(LINKER).display())
+        write!(f, "{} (LLVM {}) and {}", self.compiler, self.llvm, self.linker.join(LINKER).display())
     }
 }
 
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 
-impl Compiler {
-    fn find() -> Option<Self> {
-        [Self::Nightly, Self::Debian].into_iter().find(Self::has_sources)
+impl fmt::Display for Compiler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nightly => "rustup's nightly",
+            Self::Debian => "Debian's rustc",
+        })
     }
+}
 
+impl Compiler {
     fn has_sources(&self) -> bool {
         let Ok(sysroot) = said(self.rustc().args(["--print", "sysroot"])) else {
             return false;
@@ -99,30 +123,22 @@ impl Compiler {
         Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/core/Cargo.toml").is_file()
     }
 
-    fn install() -> Result<Self> {
-        if find("rustup").is_some() {
-            eprintln!("installing a nightly compiler with its library's sources ...");
-            let mut rustup = Command::new("rustup");
-            rustup.args(["toolchain", "install", "nightly", "--profile", "minimal", "--component", "rust-src"]);
-            match said(&mut rustup) {
-                Ok(_) if Self::Nightly.has_sources() => return Ok(Self::Nightly),
-                Ok(_) => {}
-                Err(error) => eprintln!("rustup cannot: {error:#}"),
+    fn install(&self) -> Result<()> {
+        let by_hand = match self {
+            Self::Nightly => {
+                eprintln!("installing a nightly compiler with its library's sources ...");
+                let mut rustup = Command::new("rustup");
+                rustup.args(["toolchain", "install", "nightly", "--profile", "minimal", "--component", "rust-src"]);
+                said(&mut rustup)?;
+                "rustup toolchain install nightly --component rust-src".to_owned()
             }
-        }
-        for packages in DEBIAN {
-            match apt_install(&packages) {
-                Ok(()) if Self::Debian.has_sources() => return Ok(Self::Debian),
-                Ok(()) => {}
-                Err(error) => eprintln!("apt cannot: {error:#}"),
+            Self::Debian => {
+                apt_install(&DEBIAN[0]).or_else(|_| apt_install(&DEBIAN[1]))?;
+                format!("apt-get install {}", DEBIAN[0].join(" "))
             }
-        }
-        bail!(
-            "no Rust compiler here has the sources of its core library: \
-             `rustup toolchain install nightly --component rust-src`, or, on Debian, \
-             `apt-get install {}`",
-            DEBIAN[0].join(" ")
-        )
+        };
+        ensure!(self.has_sources(), "no Rust compiler here has the sources of its core library: `{by_hand}`");
+        Ok(())
     }
 
     fn rustc(&self) -> Command {
