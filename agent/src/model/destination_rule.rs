@@ -1,6 +1,6 @@
-//! Istio's DestinationRule, the part that is implemented.
+//! Istio's DestinationRule.
 
-use super::{Labels, ObjectId, Origin};
+use super::{Labels, ObjectId, Origin, TrafficPolicy};
 use crate::vocab::{Hostname, Namespace, SubsetName};
 
 /// A named part of a Service's endpoints.
@@ -10,6 +10,8 @@ pub struct Subset {
     pub name: SubsetName,
     /// Labels that its pods carry.
     pub labels: Labels,
+    /// What it says of its own.
+    pub policy: TrafficPolicy,
 }
 
 /// Subsets of a host.
@@ -23,6 +25,10 @@ pub struct DestinationRule {
     pub host: Hostname,
     /// Namespaces that see it; empty means all.
     pub export_to: Vec<Namespace>,
+    /// Labels of the clients that it is for; empty means all of its namespace's reach.
+    pub workload_selector: Labels,
+    /// What it says of the whole host.
+    pub policy: TrafficPolicy,
     /// The subsets.
     pub subsets: Vec<Subset>,
 }

@@ -5,19 +5,21 @@
 pub mod change;
 pub mod destination_rule;
 pub mod endpoint;
+pub mod http_rule;
 pub mod peer_authentication;
 pub mod service;
+pub mod traffic_policy;
 pub mod virtual_service;
 pub mod workload;
 
 pub use change::{Change, Finding, Kind, Object, ObjectKey, Severity};
 pub use destination_rule::{DestinationRule, Subset};
 pub use endpoint::EndpointSlice;
+pub use http_rule::{Filters, HttpAction, HttpMatch, HttpRule, StringMatch, WeightedDestination};
 pub use peer_authentication::{MtlsMode, PeerAuthentication, Scope};
 pub use service::{AppProtocol, Service, ServicePort};
-pub use virtual_service::{
-    Destination, HttpMatch, HttpRule, StringMatch, TcpMatch, TcpRule, VirtualService, WeightedDestination,
-};
+pub use traffic_policy::{Locality, PortPolicy, TrafficPolicy};
+pub use virtual_service::{Destination, TcpMatch, TcpRule, TlsMatch, TlsRule, VirtualService};
 pub use workload::{Labels, TunnelProtocol, Workload};
 
 use crate::vocab::Namespace;

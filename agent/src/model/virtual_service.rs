@@ -1,58 +1,9 @@
-//! Istio's VirtualService, the part that is implemented.
+//! Istio's VirtualService, and the rules for connections that it shares with the Gateway API's TCPRoute and TLSRoute.
 
-use super::{Labels, ObjectId, Origin};
+use super::{HttpRule, Labels, ObjectId, Origin, WeightedDestination};
 use crate::vocab::{Hostname, Namespace, SubsetName};
 use ipnet::IpNet;
-use regex::Regex;
 use std::sync::Arc;
-
-/// How a string is matched (Istio's StringMatch). Regular expressions match the whole string, as RE2 does in Envoy.
-#[derive(Clone, Debug)]
-pub enum StringMatch {
-    /// The same string.
-    Exact(Arc<str>),
-    /// A string that starts so.
-    Prefix(Arc<str>),
-    /// A string that matches as a whole.
-    Regex(Regex),
-    /// Any string: the header only has to be there (an empty StringMatch).
-    Present,
-}
-
-/// Patterns are the same where their text is.
-impl PartialEq for StringMatch {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Exact(a), Self::Exact(b)) | (Self::Prefix(a), Self::Prefix(b)) => a == b,
-            (Self::Regex(a), Self::Regex(b)) => a.as_str() == b.as_str(),
-            (Self::Present, Self::Present) => true,
-            _ => false,
-        }
-    }
-}
-
-/// Conditions of which all must hold.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct HttpMatch {
-    /// On the path with its query (Istio matches `uri` on the path alone).
-    pub uri: Option<StringMatch>,
-    /// Whether `uri` exact and prefix ignore case.
-    pub ignore_uri_case: bool,
-    /// On the method.
-    pub method: Option<StringMatch>,
-    /// On headers by lower-case name.
-    pub headers: Vec<(http::HeaderName, StringMatch)>,
-    /// Headers that must not match.
-    pub without_headers: Vec<(http::HeaderName, StringMatch)>,
-    /// On the `Host` or `:authority`.
-    pub authority: Option<StringMatch>,
-    /// On the Service port.
-    pub port: Option<u16>,
-    /// On the client's labels.
-    pub source_labels: Labels,
-    /// On the client's namespace.
-    pub source_namespace: Option<Namespace>,
-}
 
 /// Where traffic goes.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,28 +18,6 @@ pub struct Destination {
     pub origin: Origin,
 }
 
-/// A destination with its share. Shares are relative; one that has none where it is alone gets all.
-#[derive(Clone, Debug, PartialEq)]
-pub struct WeightedDestination {
-    /// Where to.
-    pub destination: Destination,
-    /// Its share among its siblings.
-    pub weight: u32,
-}
-
-/// One HTTP rule: the first whose matches hold (any of them; none means always) takes the request.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HttpRule {
-    /// Its name, where given.
-    pub name: Option<Arc<str>>,
-    /// Any of these.
-    pub matches: Vec<HttpMatch>,
-    /// Where it goes; empty only where the rule is `broken`: then its requests get 500.
-    pub route: Vec<WeightedDestination>,
-    /// Why the rule cannot be applied as written (an unsupported action): requests that it takes fail closed with 500.
-    pub broken: Option<Arc<str>>,
-}
-
 /// Conditions on a connection of which all must hold.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TcpMatch {
@@ -100,6 +29,26 @@ pub struct TcpMatch {
     pub source_labels: Labels,
     /// On the client's namespace.
     pub source_namespace: Option<Namespace>,
+}
+
+/// Conditions on a TLS connection, of which all must hold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TlsMatch {
+    /// Names, of which the ClientHello asks for one; `*.suffix` and `*` allowed.
+    pub sni_hosts: Vec<Hostname>,
+    /// On the connection.
+    pub connection: TcpMatch,
+}
+
+/// One rule for TLS connections, which are not opened: the first whose matches hold takes the connection.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TlsRule {
+    /// Any of these; never empty.
+    pub matches: Vec<TlsMatch>,
+    /// Where it goes; empty only where the rule is `broken`.
+    pub route: Vec<WeightedDestination>,
+    /// Why the rule cannot be applied as written: connections that it takes are refused.
+    pub broken: Option<Arc<str>>,
 }
 
 /// One TCP rule.
@@ -126,6 +75,8 @@ pub struct VirtualService {
     pub export_to: Vec<Namespace>,
     /// HTTP rules in order.
     pub http: Vec<HttpRule>,
+    /// TLS rules in order; they come before TCP rules.
+    pub tls: Vec<TlsRule>,
     /// TCP rules in order.
     pub tcp: Vec<TcpRule>,
 }

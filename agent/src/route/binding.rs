@@ -31,7 +31,7 @@ impl Binding {
             action
         };
         let http = rules.http.iter().enumerate();
-        let http = http.map(|(at, rule)| action("http", at, &rule.broken, &rule.route)).collect();
+        let http = http.map(|(at, rule)| action("http", at, &rule.broken, rule.route())).collect();
         let tcp = rules.tcp.iter().enumerate();
         let tcp = tcp.map(|(at, rule)| action("tcp", at, &rule.broken, &rule.route)).collect();
         (Self { rules, http, tcp }, findings)

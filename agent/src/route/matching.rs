@@ -74,6 +74,9 @@ fn text(wanted: &StringMatch, found: &str, ignore_case: bool) -> bool {
             found.as_bytes().get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
         }
         StringMatch::Prefix(prefix) => found.starts_with(&**prefix),
+        StringMatch::PathPrefix(prefix) => {
+            found.strip_prefix(&**prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        }
         // Not `is_match`: a pattern that was not anchored must take less than its author wanted, never more.
         StringMatch::Regex(regex) => regex.find(found).is_some_and(|part| part.len() == found.len()),
         StringMatch::Present => true,

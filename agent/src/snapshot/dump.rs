@@ -76,7 +76,7 @@ fn route(rules: &VirtualService) -> Value {
         json!({
             "name": rule.name,
             "match": rule.matches.iter().map(|one| format!("{one:?}")).collect::<Vec<_>>(),
-            "route": rule.route.iter().map(destination).collect::<Vec<_>>(),
+            "route": rule.route().iter().map(destination).collect::<Vec<_>>(),
             "broken": rule.broken,
         })
     });

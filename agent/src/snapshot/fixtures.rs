@@ -144,11 +144,11 @@ pub fn to(destination: &str, weight: u32) -> WeightedDestination {
     let (rest, subset) = destination.split_once('#').map_or((destination, None), |(a, b)| (a, Some(b.into())));
     let (name, port) = rest.split_once(':').map_or((rest, None), |(a, b)| (a, Some(b.parse().unwrap())));
     let origin = Origin(format!("to {destination}").into());
-    WeightedDestination { destination: Destination { host: host(name), subset, port, origin }, weight }
+    WeightedDestination::new(Destination { host: host(name), subset, port, origin }, weight)
 }
 
 pub fn http_rule(matches: Vec<HttpMatch>, route: Vec<WeightedDestination>) -> HttpRule {
-    HttpRule { name: None, matches, route, broken: None }
+    HttpRule::forward(matches, route, Origin("a rule".into()))
 }
 
 pub fn tcp_rule(matches: Vec<TcpMatch>, route: Vec<WeightedDestination>) -> TcpRule {
@@ -163,6 +163,7 @@ pub fn rules(id: &str, hosts: &[&str], http: Vec<HttpRule>, tcp: Vec<TcpRule>) -
         hosts: hosts.iter().map(|name| host(name)).collect(),
         export_to: vec![],
         http,
+        tls: vec![],
         tcp,
     }
 }
@@ -170,12 +171,18 @@ pub fn rules(id: &str, hosts: &[&str], http: Vec<HttpRule>, tcp: Vec<TcpRule>) -
 /// A DestinationRule at `id` whose subsets `(name, version)` select the label `version`.
 pub fn subsets(id: &str, of: &str, subsets: &[(&str, &str)]) -> DestinationRule {
     let subset =
-        |(name, version): &(&str, &str)| Subset { name: (*name).into(), labels: labels(&[("version", version)]) };
+        |(name, version): &(&str, &str)| Subset {
+            name: (*name).into(),
+            labels: labels(&[("version", version)]),
+            policy: TrafficPolicy::default(),
+        };
     DestinationRule {
         id: object_id(id),
         origin: Origin(id.into()),
         host: host(of),
         export_to: vec![],
+        workload_selector: Labels::default(),
+        policy: TrafficPolicy::default(),
         subsets: subsets.iter().map(subset).collect(),
     }
 }

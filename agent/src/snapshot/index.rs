@@ -2,7 +2,7 @@
 
 use super::Workloads;
 use super::many::Many;
-use crate::model::{
+use crate::model::{HttpRule, 
     Change, DestinationRule, EndpointSlice, Object, ObjectId, ObjectKey, PeerAuthentication, Scope, Service,
     VirtualService, Workload,
 };
@@ -167,7 +167,7 @@ impl Index {
             self.dirty.virtual_service_hosts.insert(pattern.clone());
             self.dirty.frontends.extend(self.covered(pattern));
         }
-        let http = rules.http.iter().flat_map(|rule| &rule.route);
+        let http = rules.http.iter().flat_map(HttpRule::route);
         for to in http.chain(rules.tcp.iter().flat_map(|rule| &rule.route)) {
             self.leading.set(&to.destination.host, &rules.id, value());
         }

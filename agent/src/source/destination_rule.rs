@@ -8,7 +8,7 @@ use super::name;
 use super::notes::Notes;
 use super::path::Path;
 use super::schema::DESTINATION_RULE;
-use crate::model::{DestinationRule, Labels, Object, Subset};
+use crate::model::{DestinationRule, Labels, Object, Subset, TrafficPolicy};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -56,7 +56,15 @@ pub fn read(scope: &Scope<'_>, raw: &Raw<'_>, notes: &mut Notes<'_>) -> Option<M
         None => return Some(Meaning::Nothing),
     };
     let (id, origin) = (raw.id.clone(), raw.origin(notes));
-    Some(Meaning::object(Object::DestinationRule(DestinationRule { id, origin, host: host?, export_to, subsets })))
+    Some(Meaning::object(Object::DestinationRule(DestinationRule {
+        id,
+        origin,
+        host: host?,
+        export_to,
+        workload_selector: Labels::default(),
+        policy: TrafficPolicy::default(),
+        subsets,
+    })))
 }
 
 fn subsets(raw: Vec<RawSubset>, path: &Path, notes: &mut Notes<'_>) -> Vec<Subset> {
@@ -72,7 +80,7 @@ fn subsets(raw: Vec<RawSubset>, path: &Path, notes: &mut Notes<'_>) -> Vec<Subse
             notes.invalid("duplicate-subset", &path.key("name"), what);
             continue;
         }
-        subsets.push(Subset { name: subset.name.into(), labels: subset.labels });
+        subsets.push(Subset { name: subset.name.into(), labels: subset.labels, policy: TrafficPolicy::default() });
     }
     subsets
 }

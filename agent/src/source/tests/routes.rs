@@ -49,8 +49,8 @@ fn everything_that_is_supported_is_understood() {
     assert_eq!(matched.without_headers[0].1, StringMatch::Exact("z".into()));
     assert_eq!((matched.port, matched.ignore_uri_case), (Some(9080), true));
     assert_eq!(matched.source_namespace.as_ref().map(|ns| ns.as_str()), Some("shop"));
-    let destination = &rule.route[0].destination;
-    assert_eq!((destination.host.as_str(), destination.port, rule.route[0].weight), (reviews, Some(9080), 80));
+    let destination = &rule.route()[0].destination;
+    assert_eq!((destination.host.as_str(), destination.port, rule.route()[0].weight), (reviews, Some(9080), 80));
     assert!(destination.origin.0.ends_with("f.yaml:27:7"), "{}", destination.origin);
     let tcp = &object.tcp[0].matches[0];
     assert_eq!(format!("{:?}", tcp.destination_subnets), "[10.1.0.0/16, ::1/128]");
@@ -94,7 +94,7 @@ fn actions_that_are_not_supported_break_their_rule_only() {
         assert_eq!(rules[1].broken, None);
     }
     let (_, object) = read("hosts: [a]\nhttp:\n- redirect: {uri: /x}\n");
-    assert!(object.unwrap().http[0].route.is_empty());
+    assert!(object.unwrap().http[0].route().is_empty());
     let (findings, object) =
         read("hosts: [a]\ntcp:\n- match: [{sourceSubnet: 10.0.0.0/8}]\n  route: [{destination: {host: a}}]\n");
     assert_findings(&findings, &["error unsupported-field f.yaml:8:14 spec.tcp[0].match[0].sourceSubnet: "]);
@@ -234,7 +234,7 @@ fn weights_are_judged_as_istio_does() {
     }
     let (findings, object) = read("hosts: [a]\nhttp:\n- route:\n  - destination: {host: a}\n    weight: 7\n");
     assert_findings(&findings, &[]);
-    assert_eq!(object.unwrap().http[0].route[0].weight, 1);
+    assert_eq!(object.unwrap().http[0].route()[0].weight, 1);
 }
 
 #[test]

@@ -31,5 +31,6 @@ fn rule(raw: &Http, index: usize, path: &Path, reading: &mut Reading<'_, '_>) ->
         return None;
     }
     let name = (!raw.name.is_empty()).then(|| raw.name.as_str().into());
-    Some(HttpRule { name, matches, route, broken: reading.broken.reason("http", index) })
+    let (broken, origin) = (reading.broken.reason("http", index), reading.notes.origin(path));
+    Some(HttpRule { name, broken, ..HttpRule::forward(matches, route, origin) })
 }

@@ -20,6 +20,9 @@ impl Reading<'_, '_> {
     /// The conditions of one HTTP match.
     pub fn http_match(&mut self, raw: &RawHttp, path: &Path) -> HttpMatch {
         HttpMatch {
+            name: None,
+            scheme: None,
+            query_params: Vec::new(),
             uri: self.optional(raw.uri.as_ref(), &path.key("uri")),
             ignore_uri_case: raw.ignore_uri_case,
             method: self.optional(raw.method.as_ref(), &path.key("method")),

@@ -27,7 +27,7 @@ impl Reading<'_, '_> {
             let path = path.index(at);
             let weight = self.weight(entry.weight.as_ref(), &path.key("weight"), rule, raw.len());
             let destination = self.destination(entry, &path.key("destination"));
-            route.extend(destination.map(|destination| WeightedDestination { destination, weight }));
+            route.extend(destination.map(|destination| WeightedDestination::new(destination, weight)));
         }
         if route.len() > 1 && route.len() == raw.len() && self.broken.reason(rule.list, rule.index).is_none() {
             self.sum(&route, &path, rule);
