@@ -7,9 +7,10 @@ use super::hop::{self, Hop};
 use super::{ATTEMPTS, Mesh};
 use crate::balance::{self, Endpoint, InFlight};
 use crate::capture::SocketIntent;
+use crate::model::Workload;
 use crate::policy::{self, Peer, Permit};
 use crate::relay::http::{self, DialError, Dialed, Limits, Refused, RequestOutcome, Upstreams};
-use crate::route::{self, HttpTable, Plan, Refusal, Upstream};
+use crate::route::{self, HttpTable, Plan, Refusal, Upstream, Verdict};
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Open, Outcome, Protocol, RequestRecord, Target};
 use crate::tunnel::hbone;
@@ -17,6 +18,7 @@ use crate::tunnel::underpass::{self, CarryError, RefusalCode, Report, ReportSink
 use crate::vocab::{OrigDst, SpiffeId, Stage};
 use ::http::StatusCode;
 use ::http::request::Parts;
+use fastrand::Rng;
 use std::borrow::Cow;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -100,7 +102,7 @@ impl Upstreams for Requests {
             .map_err(|denied| refused(StatusCode::FORBIDDEN, "UAEX", denied.to_string()))?;
         let upstream = self.upstream(&now, request);
         let upstream = upstream.map_err(|refusal| refused(refusal.status(), refusal.flag(), refusal.to_string()))?;
-        let endpoint = balance::pick(&upstream.group, self.original.ip(), &[], &mut fastrand::Rng::new()).cloned();
+        let endpoint = balance::pick(&upstream.group, self.original.ip(), &[], &mut Rng::new()).cloned();
         let endpoint = endpoint.ok_or_else(|| refused(StatusCode::SERVICE_UNAVAILABLE, "UH", "no healthy upstream"))?;
         Ok(self.chosen(endpoint, upstream, permit))
     }
@@ -132,7 +134,7 @@ impl Upstreams for Requests {
         let last = tried.last().filter(|_| tried.len() < ATTEMPTS)?;
         let addresses: Vec<SocketAddr> = tried.iter().map(|target| target.0.endpoint.address).collect();
         let group = &last.0.upstream.group;
-        let endpoint = balance::pick(group, self.original.ip(), &addresses, &mut fastrand::Rng::new())?;
+        let endpoint = balance::pick(group, self.original.ip(), &addresses, &mut Rng::new())?;
         let now = self.mesh.snapshots.load();
         let original = OrigDst::new(endpoint.address);
         let permit = policy::authorize_outbound(&now.policies, &self.client.workload, original).ok()?;
@@ -161,13 +163,13 @@ impl Upstreams for Requests {
 impl Requests {
     /// By the configuration of now: a connection that lives long follows every change.
     fn upstream(&self, now: &Snapshot, request: &Parts) -> Result<Arc<Upstream>, Refusal> {
-        let (workload, mut rng) = (&self.client.workload, fastrand::Rng::new());
+        let (workload, mut rng) = (&self.client.workload, Rng::new());
         match route::resolve(&now.routes, workload, self.original, &mut rng) {
-            Plan::Http(table) => Ok(table.decide(workload, request, &mut rng)?.upstream),
+            Plan::Http(table) => forwarded(&table, workload, request, &mut rng),
             Plan::Tcp(upstream) => Ok(upstream),
             Plan::Refused(refusal) => Err(refusal),
             // The service is gone; the rules that were in force when the connection was made hold to its end.
-            Plan::Passthrough | Plan::Workload(_) => Ok(self.table.decide(workload, request, &mut rng)?.upstream),
+            Plan::Passthrough | Plan::Workload(_) => forwarded(&self.table, workload, request, &mut rng),
         }
     }
 
@@ -232,6 +234,14 @@ impl Requests {
 impl Choice {
     fn target(&self, proof: Proof) -> Target {
         ends::target(&self.hop, &self.endpoint, Some(&self.upstream.service), proof)
+    }
+}
+
+/// Where a request goes on to. Rules that answer by themselves are refused before they get here, as broken ones.
+fn forwarded(table: &HttpTable, source: &Workload, request: &Parts, rng: &mut Rng) -> Result<Arc<Upstream>, Refusal> {
+    match table.decide(source, request, rng)?.verdict {
+        Verdict::Forward(forward) => Ok(Arc::clone(forward.upstream())),
+        Verdict::Answer(_) => Err(Refusal::NoRoute { service: Arc::clone(table.service()) }),
     }
 }
 

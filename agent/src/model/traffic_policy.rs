@@ -344,4 +344,3 @@ pub struct RetryBudget {
     /// But at least so many (default 3).
     pub minimum: u32,
 }
-

@@ -1,6 +1,7 @@
 //! The decision per request.
 
 use super::matching::http_rule;
+use super::ruling::{Forward, Ruling, Taken, Verdict};
 use super::{Binding, Refusal, ServiceRef, Upstream};
 use crate::model::Workload;
 use fastrand::Rng;
@@ -10,36 +11,38 @@ use std::sync::Arc;
 /// The HTTP rules in force for one client and one service port. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct HttpTable {
-    pub(super) service: Arc<ServiceRef>,
-    pub(super) binding: Arc<Binding>,
-}
-
-/// Where a request goes.
-#[derive(Clone, Debug)]
-pub struct HttpChoice {
-    /// The chosen destination; it has at least one ready endpoint.
-    pub upstream: Arc<Upstream>,
-    /// The name of the rule that took it, where it has one.
-    pub rule: Option<Arc<str>>,
+    pub(super) whole: Arc<Upstream>,
+    /// None where no rule has a say: requests go to the service itself.
+    pub(super) binding: Option<Arc<Binding>>,
 }
 
 impl HttpTable {
     /// The service port that the client used.
     pub fn service(&self) -> &Arc<ServiceRef> {
-        &self.service
+        &self.whole.service
     }
 
-    /// The destination of a request: the first rule that takes it, then one of its destinations by weight.
+    /// What is done with a request: the first rule that takes it decides, then one of its destinations by weight.
     ///
     /// # Errors
     /// No rule takes it, or the one that does leads nowhere; [`Refusal::status`] is the answer.
-    pub fn decide(&self, source: &Workload, request: &Parts, rng: &mut Rng) -> Result<HttpChoice, Refusal> {
-        let rules = self.binding.rules.http.iter().zip(&self.binding.http);
-        let mut taking = rules.filter(|(rule, _)| http_rule(rule, source, self.service.port, request));
-        let Some((rule, action)) = taking.next() else {
-            return Err(Refusal::NoRoute { service: Arc::clone(&self.service) });
+    pub fn decide(&self, source: &Workload, request: &Parts, rng: &mut Rng) -> Result<Ruling, Refusal> {
+        let Some(binding) = &self.binding else {
+            return forward(Forward::plain(Arc::clone(&self.whole)));
         };
-        let upstream = action.choose(&source.id.pod.namespace, &self.service, rng)?;
-        Ok(HttpChoice { upstream, rule: rule.name.clone() })
+        let rules = &binding.rules.http;
+        let service = self.service();
+        let Some(rule) = rules.iter().position(|rule| http_rule(rule, source, service.port, request)) else {
+            return Err(Refusal::NoRoute { service: Arc::clone(service) });
+        };
+        let upstream = binding.http[rule].choose(&source.id.pod.namespace, service, rng)?;
+        forward(Forward { upstream, taken: Some(Taken { binding: Arc::clone(binding), rule }) })
     }
+}
+
+fn forward(forward: Forward) -> Result<Ruling, Refusal> {
+    if forward.upstream.group.is_empty() {
+        return Err(Refusal::NoHealthyEndpoints { upstream: forward.upstream });
+    }
+    Ok(Ruling { delay: None, verdict: Verdict::Forward(forward) })
 }

@@ -8,15 +8,18 @@ pub mod http;
 pub mod matching;
 pub mod refusal;
 pub mod resolve;
+pub mod retry;
+pub mod ruling;
 pub mod upstream;
 
 #[cfg(test)]
 mod tests;
 
-pub use self::http::{HttpChoice, HttpTable};
+pub use self::http::HttpTable;
 pub use backends::Backends;
 pub use binding::Binding;
 pub use frontend::Frontend;
 pub use refusal::Refusal;
 pub use resolve::{Plan, Pod, RouteTable, resolve};
+pub use ruling::{Answer, Forward, Ruling, Verdict};
 pub use upstream::{ServiceRef, Upstream};

@@ -69,7 +69,7 @@ pub fn resolve(table: &RouteTable, source: &Workload, dst: OrigDst, rng: &mut Rn
     let rules = frontend.rules(&source.id.pod.namespace).and_then(|rules| table.bindings.get(&rules.id));
     match rules {
         Some(binding) if routes_requests(&binding.rules, dst.port(), port.whole.protocol) => {
-            Plan::Http(HttpTable { service: Arc::clone(&port.whole.service), binding: Arc::clone(binding) })
+            Plan::Http(HttpTable { whole: Arc::clone(&port.whole), binding: Some(Arc::clone(binding)) })
         }
         Some(binding) => split(binding, &port.whole, (source, dst), rng),
         None => to(&port.whole),

@@ -170,12 +170,11 @@ pub fn rules(id: &str, hosts: &[&str], http: Vec<HttpRule>, tcp: Vec<TcpRule>) -
 
 /// A DestinationRule at `id` whose subsets `(name, version)` select the label `version`.
 pub fn subsets(id: &str, of: &str, subsets: &[(&str, &str)]) -> DestinationRule {
-    let subset =
-        |(name, version): &(&str, &str)| Subset {
-            name: (*name).into(),
-            labels: labels(&[("version", version)]),
-            policy: TrafficPolicy::default(),
-        };
+    let subset = |(name, version): &(&str, &str)| Subset {
+        name: (*name).into(),
+        labels: labels(&[("version", version)]),
+        policy: TrafficPolicy::default(),
+    };
     DestinationRule {
         id: object_id(id),
         origin: Origin(id.into()),

@@ -2,8 +2,8 @@
 
 use super::Workloads;
 use super::many::Many;
-use crate::model::{HttpRule, 
-    Change, DestinationRule, EndpointSlice, Object, ObjectId, ObjectKey, PeerAuthentication, Scope, Service,
+use crate::model::{
+    Change, DestinationRule, EndpointSlice, HttpRule, Object, ObjectId, ObjectKey, PeerAuthentication, Scope, Service,
     VirtualService, Workload,
 };
 use crate::route::host::{covers, patterns};

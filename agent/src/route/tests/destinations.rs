@@ -2,10 +2,11 @@
 
 use crate::model::AppProtocol::{Http, Tcp};
 use crate::model::{Change, HttpMatch, HttpRule, StringMatch, WeightedDestination};
-use crate::route::Plan;
+use crate::route::{Plan, Ruling, Verdict};
 use crate::snapshot::fixtures::*;
 use http::Request;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// `shop/books` (HTTP 80, versions 1 to 3), `shop/till` (TCP 90 only) and `shop/two` (HTTP 80 and 81).
 fn shop() -> Vec<Change> {
@@ -35,7 +36,8 @@ fn ask(world: &mut World, path: &str) -> String {
     let Plan::Http(table) = world.resolve(&client, "10.96.0.1:80") else { panic!("not routed by request") };
     let request = Request::builder().uri(path).header("host", "till.shop").body(()).unwrap().into_parts().0;
     match table.decide(&client, &request, &mut world.rng) {
-        Ok(choice) => shown(&Plan::Tcp(choice.upstream)),
+        Ok(Ruling { verdict: Verdict::Forward(forward), .. }) => shown(&Plan::Tcp(Arc::clone(forward.upstream()))),
+        Ok(ruling) => panic!("{ruling:?}"),
         Err(refusal) => format!("{} {} {refusal}", refusal.status().as_u16(), refusal.flag()),
     }
 }

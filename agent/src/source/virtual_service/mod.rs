@@ -69,7 +69,15 @@ pub fn read(scope: &Scope<'_>, raw: &Raw<'_>, notes: &mut Notes<'_>) -> Option<M
         return Some(Meaning::Nothing);
     };
     let (id, origin) = (raw.id.clone(), raw.origin(notes));
-    Some(Meaning::object(Object::VirtualService(VirtualService { id, origin, hosts, export_to, http, tls: Vec::new(), tcp })))
+    Some(Meaning::object(Object::VirtualService(VirtualService {
+        id,
+        origin,
+        hosts,
+        export_to,
+        http,
+        tls: Vec::new(),
+        tcp,
+    })))
 }
 
 /// Whether some rule is for the mesh although the object is not.
