@@ -32,6 +32,7 @@ pub struct ObjectKey {
 }
 
 /// An object's validated content.
+#[allow(clippy::large_enum_variant)] // It lives briefly: the snapshot keeps each kind behind a pointer of its own.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Object {
     /// A pod.

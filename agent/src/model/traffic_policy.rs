@@ -142,13 +142,16 @@ pub struct Locality {
     pub subzone: Arc<str>,
 }
 
+/// Localities with their shares.
+pub type LocalityShares = Vec<(Arc<str>, u32)>;
+
 /// What nearness decides (`localityLbSetting`).
 #[derive(Clone, Debug, PartialEq)]
 pub enum LocalityPolicy {
     /// Nothing (`enabled: false`).
     Off,
     /// Shares by destination locality, for clients of a locality (`*` allowed at the end of either).
-    Distribute(Vec<(Arc<str>, Vec<(Arc<str>, u32)>)>),
+    Distribute(Vec<(Arc<str>, LocalityShares)>),
     /// Nearest first; clients of a region go to the named one next. Needs outlier detection, as in Istio.
     Failover(Vec<(Arc<str>, Arc<str>)>),
     /// Endpoints that share more of these labels (`key` or `key=value`), in this order, come first.
