@@ -1,7 +1,7 @@
 //! Where a Service's traffic can go.
 
 use super::ObjectId;
-use crate::vocab::{ClusterName, Hostname};
+use crate::vocab::{ClusterName, Hostname, NodeName};
 use serde::Serialize;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,6 +13,34 @@ pub struct EndpointAddress {
     pub ip: IpAddr,
     /// Whether it takes new connections.
     pub ready: bool,
+    /// Whether it could: also while it ends. What Kubernetes uses where nothing is ready.
+    pub serving: bool,
+    /// Whether it is about to end.
+    pub terminating: bool,
+    /// The node that it is on.
+    pub node: Option<NodeName>,
+    /// The zone that it is in.
+    pub zone: Option<Arc<str>>,
+    /// The zones whose clients should use it (topology hints); empty: nobody said.
+    pub for_zones: Arc<[Arc<str>]>,
+    /// The nodes whose clients should use it; empty: nobody said.
+    pub for_nodes: Arc<[NodeName]>,
+}
+
+impl EndpointAddress {
+    /// An address of which only this is known.
+    pub fn new(ip: IpAddr, ready: bool) -> Self {
+        Self {
+            ip,
+            ready,
+            serving: ready,
+            terminating: false,
+            node: None,
+            zone: None,
+            for_zones: Arc::default(),
+            for_nodes: Arc::default(),
+        }
+    }
 }
 
 /// One port of a slice: the Service port's name and the number behind it.

@@ -17,7 +17,7 @@ pub use destination_rule::{DestinationRule, Subset};
 pub use endpoint::EndpointSlice;
 pub use http_rule::{Filters, HttpAction, HttpMatch, HttpRule, StringMatch, WeightedDestination};
 pub use peer_authentication::{MtlsMode, PeerAuthentication, Scope};
-pub use service::{AppProtocol, Service, ServicePort};
+pub use service::{AppProtocol, Distribution, Service, ServiceKind, ServicePort};
 pub use traffic_policy::{Locality, PortPolicy, TrafficPolicy};
 pub use virtual_service::{Destination, TcpMatch, TcpRule, TlsMatch, TlsRule, VirtualService};
 pub use workload::{Labels, TunnelProtocol, Workload};

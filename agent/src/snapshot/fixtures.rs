@@ -106,8 +106,12 @@ pub fn service_in(cluster: &str, id: &str, vip: &str, ports: &[(u16, AppProtocol
         namespace: namespace.into(),
         name: name.into(),
         addresses: if vip.is_empty() { vec![] } else { vec![vip.parse().unwrap()] },
+        kind: if vip.is_empty() { ServiceKind::Headless } else { ServiceKind::Virtual },
         ports: ports.iter().map(port).collect(),
         labels: Labels::new(),
+        affinity: None,
+        node_local: false,
+        distribution: Distribution::Any,
     }
 }
 
@@ -118,8 +122,7 @@ pub fn service(id: &str, vip: &str, ports: &[(u16, AppProtocol)]) -> Service {
 /// A slice of a Service: addresses that start with `!` are not ready; ports `(service port, target port)`.
 pub fn slice_in(cluster: &str, service: &str, ips: &[&str], ports: &[(u16, u16)]) -> EndpointSlice {
     let (namespace, name) = service.split_once('/').unwrap();
-    let address =
-        |ip: &&str| EndpointAddress { ip: ip.trim_start_matches('!').parse().unwrap(), ready: !ip.starts_with('!') };
+    let address = |ip: &&str| EndpointAddress::new(ip.trim_start_matches('!').parse().unwrap(), !ip.starts_with('!'));
     let port = |(number, target): &(u16, u16)| EndpointPort { name: format!("p{number}").into(), number: *target };
     EndpointSlice {
         cluster: cluster.into(),

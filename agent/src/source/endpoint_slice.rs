@@ -9,8 +9,10 @@ use super::path::Path;
 use crate::model::endpoint::{EndpointAddress, EndpointPort};
 use crate::model::workload::service_host;
 use crate::model::{EndpointSlice, Object};
+use crate::vocab::NodeName;
 use serde::Deserialize;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
@@ -23,18 +25,35 @@ struct Slice {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 struct Endpoint {
     addresses: Vec<String>,
     conditions: Conditions,
+    node_name: Option<String>,
+    zone: Option<String>,
+    hints: Hints,
 }
 
-/// Absent means ready (EndpointConditions in discovery.k8s.io/v1). A terminating endpoint is never ready; `serving`
-/// tells how well it ends, which new connections do not care for.
+/// Absent means ready, serving as `ready` says, and not terminating (EndpointConditions in discovery.k8s.io/v1).
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Conditions {
     ready: Option<bool>,
+    serving: Option<bool>,
+    terminating: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Hints {
+    for_zones: Vec<Hint>,
+    for_nodes: Vec<Hint>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Hint {
+    name: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -83,10 +102,10 @@ pub fn read(scope: &Scope<'_>, raw: &Raw<'_>, notes: &mut Notes<'_>) -> Option<M
 fn addresses(endpoints: &[Endpoint], path: &Path, notes: &mut Notes<'_>) -> Vec<EndpointAddress> {
     let mut addresses = Vec::with_capacity(endpoints.len());
     for (at, endpoint) in endpoints.iter().enumerate() {
-        let ready = endpoint.conditions.ready.unwrap_or(true);
+        let model = endpoint.model();
         for (nth, text) in endpoint.addresses.iter().enumerate() {
             match text.parse::<IpAddr>() {
-                Ok(ip) => addresses.push(EndpointAddress { ip: ip.to_canonical(), ready }),
+                Ok(ip) => addresses.push(EndpointAddress { ip: ip.to_canonical(), ..model.clone() }),
                 Err(_) => {
                     let path = path.index(at).key("addresses").index(nth);
                     notes.invalid("invalid-value", &path, format!("`{text}` is not an address"));
@@ -95,6 +114,24 @@ fn addresses(endpoints: &[Endpoint], path: &Path, notes: &mut Notes<'_>) -> Vec<
         }
     }
     addresses
+}
+
+impl Endpoint {
+    /// What holds for each of its addresses.
+    fn model(&self) -> EndpointAddress {
+        let ready = self.conditions.ready.unwrap_or(true);
+        let text = |text: &Option<String>| text.as_deref().filter(|text| !text.is_empty()).map(Arc::from);
+        EndpointAddress {
+            ip: Ipv4Addr::UNSPECIFIED.into(),
+            ready,
+            serving: self.conditions.serving.unwrap_or(ready),
+            terminating: self.conditions.terminating.unwrap_or(false),
+            node: self.node_name.as_deref().filter(|name| !name.is_empty()).map(NodeName::from),
+            zone: text(&self.zone),
+            for_zones: self.hints.for_zones.iter().map(|hint| hint.name.as_str().into()).collect(),
+            for_nodes: self.hints.for_nodes.iter().map(|hint| hint.name.as_str().into()).collect(),
+        }
+    }
 }
 
 fn ports(ports: &[Port], path: &Path, notes: &mut Notes<'_>) -> Vec<EndpointPort> {

@@ -1,7 +1,7 @@
 //! Pods, Services, EndpointSlices, and kinds that are not read.
 
 use super::{Dir, assert_findings, changes, config, services, slices, workloads};
-use crate::model::{AppProtocol, TunnelProtocol, Workload};
+use crate::model::{AppProtocol, Distribution, ServiceKind, TunnelProtocol, Workload};
 use crate::source::read_once;
 use crate::source::service::protocol;
 
@@ -140,15 +140,19 @@ fn a_service_is_its_addresses_and_tcp_ports() {
 
 #[test]
 fn protocols_are_selected_as_istio_does() {
-    use AppProtocol::{Grpc, Http, Http2, Tcp, Unknown};
+    use AppProtocol::{Grpc, Http, Http2, Tcp, Tls, Unknown};
     for (number, name, app, expected) in [
         (80, "http", None, Http),
         (80, "HTTP-web", None, Http),
         (80, "http2-x", None, Http2),
         (80, "grpc", None, Grpc),
         (80, "grpc-web-x", None, Http),
-        (80, "https", None, Tcp),
-        (80, "tls-x", None, Tcp),
+        (80, "https", None, Tls),
+        (80, "tls-x", None, Tls),
+        (80, "http_proxy", None, Http),
+        (80, "mysql", None, Tcp),
+        (25, "", None, Tcp),
+        (27017, "mongo-x", None, Tcp),
         (80, "mongo", None, Tcp),
         (80, "redis-a", None, Tcp),
         (80, "tcp-http", None, Tcp),
@@ -159,7 +163,9 @@ fn protocols_are_selected_as_istio_does() {
         (80, "tcp", Some("http"), Http),
         (80, "http", Some("tcp"), Tcp),
         (80, "", Some("kubernetes.io/ws"), Http),
-        (80, "", Some("kubernetes.io/wss"), Tcp),
+        (80, "", Some("kubernetes.io/wss"), Tls),
+        (80, "x", Some("kubernetes.io/h2c"), Http2),
+        (443, "http", Some("HTTPS"), Tls),
         (80, "http", Some("acme.io/x"), Unknown),
     ] {
         assert_eq!(protocol(number, name, app), expected, "{number} {name} {app:?}");
@@ -170,10 +176,33 @@ fn protocols_are_selected_as_istio_does() {
 fn services_are_checked() {
     for (spec, expected, there) in [
         ("  clusterIP: None\n", vec![], true),
+        ("  type: ExternalName\n  externalName: a.b\n", vec![], true),
+        ("  type: ExternalName\n", vec!["error missing-field f.yaml:4:1 spec: `externalName` is missing"], false),
         (
-            "  type: ExternalName\n  externalName: a.b\n",
-            vec!["warning unsupported-field f.yaml:5:3 spec.type: "],
+            "  type: ExternalName\n  externalName: 10.0.0.1\n",
+            vec!["error invalid-host f.yaml:6:17 spec.externalName: `10.0.0.1` is not a DNS name"],
             false,
+        ),
+        ("  type: Cluster\n", vec!["error invalid-value f.yaml:5:9 spec.type: `Cluster` is not a type"], false),
+        (
+            "  sessionAffinity: clientIP\n",
+            vec!["error invalid-value f.yaml:5:20 spec.sessionAffinity: `clientIP` is not an affinity"],
+            false,
+        ),
+        (
+            "  sessionAffinity: ClientIP\n  sessionAffinityConfig: {clientIP: {timeoutSeconds: 90000}}\n",
+            vec!["error invalid-value f.yaml:6:54 spec.sessionAffinityConfig.clientIP.timeoutSeconds: 90000 is not"],
+            false,
+        ),
+        (
+            "  internalTrafficPolicy: local\n",
+            vec!["error invalid-value f.yaml:5:26 spec.internalTrafficPolicy: `local` is not a policy"],
+            false,
+        ),
+        (
+            "  trafficDistribution: Near\n",
+            vec!["warning unsupported-value f.yaml:5:3 spec.trafficDistribution: `Near` is not known"],
+            true,
         ),
         (
             "  prots: []\n",
@@ -203,6 +232,48 @@ fn services_are_checked() {
     }
 }
 
+#[test]
+fn what_a_service_says_of_the_choice_of_endpoints() {
+    let read = |text: &str| {
+        let dir = Dir::new(&[("f.yaml", text)]);
+        assert_findings(&dir.findings(), &[]);
+        services(&dir.read()).remove(0)
+    };
+    let affinity = |spec: &str| read(&service(spec)).affinity.map(|time| time.as_secs());
+    assert_eq!(affinity("  sessionAffinity: None\n"), None);
+    assert_eq!(affinity("  sessionAffinity: ClientIP\n"), Some(10_800));
+    let timeout = "  sessionAffinity: ClientIP\n  sessionAffinityConfig: {clientIP: {timeoutSeconds: 60}}\n";
+    assert_eq!(affinity(timeout), Some(60));
+    assert!(read(&service("  internalTrafficPolicy: Local\n")).node_local);
+    let annotated = |value: &str, spec: &str| {
+        let note = format!("metadata: {{annotations: {{networking.istio.io/traffic-distribution: {value}}}, ");
+        read(&service(spec).replace("metadata: {", &note)).distribution
+    };
+    for (annotation, spec, expected) in [
+        ("''", "  trafficDistribution: PreferClose\n", Distribution::SameZone),
+        ("''", "  trafficDistribution: PreferSameZone\n", Distribution::SameZone),
+        ("PreferSameZone", "  trafficDistribution: PreferSameNode\n", Distribution::SameNode),
+        ("PreferClose", "  clusterIP: None\n", Distribution::SameZone),
+        ("Any", "  clusterIP: None\n", Distribution::Any),
+    ] {
+        assert_eq!(annotated(annotation, spec), expected, "{annotation} {spec}");
+    }
+}
+
+#[test]
+fn a_service_is_a_virtual_address_or_its_pods_or_another_name() {
+    for (spec, expected) in [
+        ("  clusterIP: 10.0.0.1\n", ServiceKind::Virtual),
+        ("  clusterIP: None\n", ServiceKind::Headless),
+        ("  clusterIPs: [None]\n", ServiceKind::Headless),
+        ("  type: LoadBalancer\n  clusterIP: 10.0.0.1\n", ServiceKind::Virtual),
+        ("  type: ExternalName\n  externalName: DB.Example.com.\n", ServiceKind::Alias("db.example.com".into())),
+    ] {
+        let dir = Dir::new(&[("f.yaml", &service(spec))]);
+        assert_eq!(services(&dir.read()).remove(0).kind, expected, "{spec}");
+    }
+}
+
 fn slice(rest: &str) -> String {
     let head =
         "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: reviews-x\n  namespace: shop\n";
@@ -222,6 +293,21 @@ fn endpoints_are_ready_unless_they_say_otherwise() {
     assert_eq!(ready, ["10.0.0.1 true", "10.0.0.2 false", "10.0.0.3 true"]);
     let ports: Vec<_> = slice.ports.iter().map(|port| (&*port.name, port.number)).collect();
     assert_eq!(ports, [("http", 8080), ("", 90)]);
+}
+
+#[test]
+fn endpoints_say_how_they_end_where_they_are_and_for_whom() {
+    let rest = "addressType: IPv4\nports: []\nendpoints:\n- addresses: [10.0.0.1]\n  conditions: {ready: false, serving: true, terminating: true}\n  \
+                nodeName: n1\n  zone: z1\n  hints: {forZones: [{name: z1}, {name: z2}], forNodes: [{name: n1}]}\n\
+                - addresses: [10.0.0.2]\n  conditions: {ready: false}\n";
+    let dir = Dir::new(&[("f.yaml", &slice(rest))]);
+    assert_findings(&dir.findings(), &[]);
+    let slice = slices(&dir.read()).remove(0);
+    let [ending, other] = &slice.addresses[..] else { panic!("{slice:?}") };
+    assert_eq!((ending.ready, ending.serving, ending.terminating), (false, true, true));
+    assert_eq!((ending.node.as_ref().map(|node| node.as_str()), ending.zone.as_deref()), (Some("n1"), Some("z1")));
+    assert_eq!(format!("{:?} {:?}", ending.for_zones, ending.for_nodes), r#"["z1", "z2"] ["n1"]"#);
+    assert_eq!((other.ready, other.serving, other.terminating, &other.node), (false, false, false, &None));
 }
 
 #[test]
