@@ -1,9 +1,11 @@
 //! An address that takes traffic, and how much of ours it has now.
 
 use crate::model::Workload;
+use http::StatusCode;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 /// Connections and requests of this agent that one address is busy with.
 #[derive(Debug, Default)]
@@ -37,7 +39,27 @@ pub struct Endpoint {
     pub load: Arc<Load>,
 }
 
+/// How a connection or request to an endpoint went, for outlier detection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A connection was made, and nothing is known of what it carried.
+    Connected,
+    /// No connection, no answer in time, or it was reset before an answer: no word from the application.
+    Failed,
+    /// An application answered a request.
+    Answered(StatusCode),
+}
+
 impl Endpoint {
+    /// An endpoint without a history.
+    pub fn new(address: SocketAddr, workload: Option<Arc<Workload>>, load: Arc<Load>) -> Self {
+        Self { address, workload, load }
+    }
+
+    /// Takes the end of a connection or request into account. Refusals by policy are not the endpoint's fault: not
+    /// for here.
+    pub fn settle(&self, _outcome: Outcome, _now: Instant) {}
+
     /// Counts one connection or request, until the result is dropped.
     pub fn begin(&self) -> InFlight {
         self.load.0.fetch_add(1, Ordering::Relaxed);
@@ -91,7 +113,7 @@ mod tests {
 
     #[test]
     fn the_load_counts_what_is_open() {
-        let endpoint = Endpoint { address: "10.0.0.1:80".parse().unwrap(), workload: None, load: Arc::default() };
+        let endpoint = Endpoint::new("10.0.0.1:80".parse().unwrap(), None, Arc::default());
         let first = endpoint.begin();
         let second = endpoint.clone().begin();
         assert_eq!(endpoint.load.open(), 2);

@@ -3,12 +3,36 @@
 //! What Envoy calls LEAST_REQUEST, Istio's default.
 
 use super::{Endpoint, Group};
+use crate::model::Workload;
 use fastrand::Rng;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
-/// An endpoint of the group for a client that uses this address, ready and not yet tried; none when there is none left.
-pub fn pick<'a>(group: &'a Group, address: IpAddr, exclude: &[SocketAddr], rng: &mut Rng) -> Option<&'a Arc<Endpoint>> {
+/// For whom an endpoint is picked.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller<'a> {
+    /// The client.
+    pub client: &'a Workload,
+    /// The address that the client used.
+    pub used: SocketAddr,
+    /// What keeps it at its endpoint ([`crate::route::Upstream::hash`]).
+    pub hash: Option<u64>,
+    /// When it asks.
+    pub now: Instant,
+}
+
+/// An endpoint of the group for a client, ready and not yet tried; none when there is none left.
+pub fn pick(group: &Group, caller: &Caller<'_>, tried: &[SocketAddr], rng: &mut Rng) -> Option<Arc<Endpoint>> {
+    two_choices(group, caller.used.ip(), tried, rng).cloned()
+}
+
+fn two_choices<'a>(
+    group: &'a Group,
+    address: IpAddr,
+    exclude: &[SocketAddr],
+    rng: &mut Rng,
+) -> Option<&'a Arc<Endpoint>> {
     let ready = group.like(address);
     if exclude.is_empty() {
         let (first, second) = two_of(ready.len(), rng)?;
@@ -51,7 +75,7 @@ mod tests {
     fn group(count: u8) -> Group {
         let endpoint = |n| {
             let address = SocketAddr::from(([10, 0, 0, n], 80));
-            Arc::new(Endpoint { address, workload: None, load: Arc::default() })
+            Arc::new(Endpoint::new(address, None, Arc::default()))
         };
         Group::new((0..count).map(endpoint).collect(), 0)
     }
@@ -60,7 +84,7 @@ mod tests {
         let mut rng = Rng::with_seed(7);
         let mut counts = vec![0; group.ready().len()];
         for _ in 0..30_000 {
-            let picked = pick(group, V4, exclude, &mut rng).unwrap();
+            let picked = two_choices(group, V4, exclude, &mut rng).unwrap();
             let at = group.ready().iter().position(|endpoint| Arc::ptr_eq(endpoint, picked)).unwrap();
             counts[at] += 1;
         }
@@ -85,8 +109,8 @@ mod tests {
         assert!([0, 2, 3].iter().all(|&at| shares[at].abs_diff(10_000) < 500), "{shares:?}");
 
         let all: Vec<_> = group.ready().iter().map(|endpoint| endpoint.address).collect();
-        assert!(pick(&group, V4, &all, &mut Rng::with_seed(1)).is_none());
-        assert!(pick(&Group::default(), V4, &[], &mut Rng::with_seed(1)).is_none());
+        assert!(two_choices(&group, V4, &all, &mut Rng::with_seed(1)).is_none());
+        assert!(two_choices(&Group::default(), V4, &[], &mut Rng::with_seed(1)).is_none());
     }
 
     #[test]
@@ -100,7 +124,7 @@ mod tests {
     fn open_connections_even_out() {
         let group = group(10);
         let mut rng = Rng::with_seed(3);
-        let open: Vec<_> = (0..1000).map(|_| pick(&group, V4, &[], &mut rng).unwrap().begin()).collect();
+        let open: Vec<_> = (0..1000).map(|_| two_choices(&group, V4, &[], &mut rng).unwrap().begin()).collect();
         let loads: Vec<_> = group.ready().iter().map(|endpoint| endpoint.load.open()).collect();
         assert_eq!(open.len(), loads.iter().sum::<usize>());
         assert!(loads.iter().all(|load| load.abs_diff(100) <= 5), "{loads:?}");
@@ -111,17 +135,17 @@ mod tests {
         let of = |addresses: &[&str]| {
             let endpoint = |text: &&str| {
                 let address = text.parse().unwrap();
-                Arc::new(Endpoint { address, workload: None, load: Arc::default() })
+                Arc::new(Endpoint::new(address, None, Arc::default()))
             };
             Group::new(addresses.iter().map(endpoint).collect(), 0)
         };
         let both = of(&["[fd00::1]:80", "10.0.0.1:80", "[fd00::2]:80"]);
         let mut rng = Rng::with_seed(5);
         for _ in 0..20 {
-            assert!(pick(&both, V4, &[], &mut rng).unwrap().address.is_ipv4());
-            assert!(pick(&both, V6, &[], &mut rng).unwrap().address.is_ipv6());
+            assert!(two_choices(&both, V4, &[], &mut rng).unwrap().address.is_ipv4());
+            assert!(two_choices(&both, V6, &[], &mut rng).unwrap().address.is_ipv6());
         }
-        assert!(pick(&of(&["10.0.0.1:80"]), V6, &[], &mut rng).is_some());
-        assert!(pick(&of(&["[fd00::1]:80"]), V4, &[], &mut rng).is_some());
+        assert!(two_choices(&of(&["10.0.0.1:80"]), V6, &[], &mut rng).is_some());
+        assert!(two_choices(&of(&["[fd00::1]:80"]), V4, &[], &mut rng).is_some());
     }
 }

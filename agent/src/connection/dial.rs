@@ -2,6 +2,7 @@
 
 use super::failed::{At, Failed};
 use super::{CONNECT, HBONE_PORT, Mesh};
+use crate::balance::Caller;
 use crate::capture::{Pod, SocketIntent, connect};
 use crate::identity::VerifiedPeer;
 use crate::model::Workload;
@@ -9,10 +10,11 @@ use crate::policy::Permit;
 use crate::tunnel::hbone;
 use crate::tunnel::tls::{self, TlsStream};
 use crate::tunnel::underpass::{PoolKey, Session};
-use crate::vocab::{Direction, PeerAddr, Stage};
+use crate::vocab::{Direction, OrigDst, PeerAddr, Stage};
 use rustls::ClientConfig;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -25,6 +27,13 @@ pub struct Client {
     pub workload: Arc<Workload>,
     /// The application's end.
     pub address: PeerAddr,
+}
+
+impl Client {
+    /// For whom an endpoint is picked: this client, now, which used that address.
+    pub fn caller(&self, used: OrigDst, hash: Option<u64>) -> Caller<'_> {
+        Caller { client: &self.workload, used: used.socket(), hash, now: Instant::now() }
+    }
 }
 
 /// A TCP connection out of a pod's network namespace, with the pod's own address or, given `source`, with another's.

@@ -5,7 +5,7 @@ use super::ends::{self, Proof};
 use super::failed::{At, Failed};
 use super::hop::{self, Hop};
 use super::{ATTEMPTS, Mesh, requests, reset};
-use crate::balance::{self, Endpoint};
+use crate::balance::{self, Endpoint, Overflow};
 use crate::capture::{Captured, Pod, SocketIntent};
 use crate::model::Workload;
 use crate::policy::{self, Peer, Permit};
@@ -119,15 +119,17 @@ impl Outbound<'_> {
 
     /// A service: another endpoint is tried while nothing has reached an application.
     async fn balanced(&self, upstream: &Upstream, app: &mut TcpStream) -> Result<(), Failed> {
+        let _slot = upstream.admit_connection().at(Stage::Balance, Overflow::FLAG)?;
+        let hash = upstream.hash_connection(self.client.address.ip());
         let (mut tried, mut first): (Vec<SocketAddr>, _) = (Vec::new(), Vec::new());
         let mut last = Failed::new(Stage::Balance, "UH", "no endpoint is left to try");
         while tried.len() < ATTEMPTS {
-            let (used, mut rng) = (self.original.ip(), fastrand::Rng::new());
-            let Some(endpoint) = balance::pick(&upstream.group, used, &tried, &mut rng) else {
+            let caller = self.client.caller(self.original, hash);
+            let Some(endpoint) = balance::pick(&upstream.group, &caller, &tried, &mut fastrand::Rng::new()) else {
                 break;
             };
             tried.push(endpoint.address);
-            match self.attempt((endpoint, Some(&upstream.service)), app, first).await {
+            match self.attempt((&endpoint, Some(&upstream.service)), app, first).await {
                 Ok(()) => return Ok(()),
                 Err(Attempt::Again(failed, unsent)) => (last, first) = (failed, unsent),
                 Err(Attempt::Over(failed)) => return Err(failed),

@@ -102,7 +102,9 @@ impl Upstreams for Requests {
             .map_err(|denied| refused(StatusCode::FORBIDDEN, "UAEX", denied.to_string()))?;
         let upstream = self.upstream(&now, request);
         let upstream = upstream.map_err(|refusal| refused(refusal.status(), refusal.flag(), refusal.to_string()))?;
-        let endpoint = balance::pick(&upstream.group, self.original.ip(), &[], &mut Rng::new()).cloned();
+        let affinity = upstream.hash(request, self.client.address.ip());
+        let caller = self.client.caller(self.original, affinity.hash);
+        let endpoint = balance::pick(&upstream.group, &caller, &[], &mut Rng::new());
         let endpoint = endpoint.ok_or_else(|| refused(StatusCode::SERVICE_UNAVAILABLE, "UH", "no healthy upstream"))?;
         Ok(self.chosen(endpoint, upstream, permit))
     }
@@ -133,12 +135,12 @@ impl Upstreams for Requests {
     fn another(&self, tried: &[Chosen]) -> Option<Chosen> {
         let last = tried.last().filter(|_| tried.len() < ATTEMPTS)?;
         let addresses: Vec<SocketAddr> = tried.iter().map(|target| target.0.endpoint.address).collect();
-        let group = &last.0.upstream.group;
-        let endpoint = balance::pick(group, self.original.ip(), &addresses, &mut Rng::new())?;
+        let caller = self.client.caller(self.original, None);
+        let endpoint = balance::pick(&last.0.upstream.group, &caller, &addresses, &mut Rng::new())?;
         let now = self.mesh.snapshots.load();
         let original = OrigDst::new(endpoint.address);
         let permit = policy::authorize_outbound(&now.policies, &self.client.workload, original).ok()?;
-        Some(self.chosen(Arc::clone(endpoint), Arc::clone(&last.0.upstream), permit))
+        Some(self.chosen(endpoint, Arc::clone(&last.0.upstream), permit))
     }
 
     fn finished(&self, target: Option<&Chosen>, carrier: Option<&Carrier>, outcome: &RequestOutcome) {

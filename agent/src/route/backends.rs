@@ -4,8 +4,11 @@
 
 use super::host::{ROOT_NAMESPACE, specificity, visible};
 use super::{ServiceRef, Upstream};
-use crate::balance::{Endpoint, Group};
-use crate::model::{AppProtocol, DestinationRule, EndpointSlice, Labels, Service, ServicePort};
+use crate::balance::{Endpoint, Group, Standings, UpstreamKey};
+use crate::model::{
+    AppProtocol, DestinationRule, EndpointSlice, Labels, PortPolicy, Service, ServicePort, Subset, TrafficPolicy,
+    Workload,
+};
 use crate::vocab::{Hostname, Namespace, SubsetName};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -37,8 +40,25 @@ pub struct Backends {
 pub struct Port {
     /// All its endpoints.
     pub whole: Arc<Upstream>,
-    /// The subsets, for each of the host's rules in their order.
-    pub subsets: Box<[Box<[Arc<Upstream>]>]>,
+    /// What each of the host's rules makes of it, in their order.
+    pub ruled: Box<[Ruled]>,
+}
+
+/// A port under one DestinationRule.
+#[derive(Debug)]
+pub struct Ruled {
+    /// All its endpoints.
+    pub whole: Arc<Upstream>,
+    /// The subsets.
+    pub subsets: Box<[Arc<Upstream>]>,
+}
+
+/// What compilation asks of the world, and what outlives a snapshot.
+pub struct Context<'a> {
+    /// Who is behind an address.
+    pub endpoint: &'a mut dyn FnMut(SocketAddr) -> Endpoint,
+    /// What is known of upstreams.
+    pub standings: &'a mut Standings,
 }
 
 impl Port {
@@ -49,8 +69,8 @@ impl Port {
 }
 
 impl Backends {
-    /// Compiles a host; `endpoint` knows who is behind an address. None for a host that no cluster declares.
-    pub fn compile(parts: &Parts<'_>, endpoint: &mut dyn FnMut(SocketAddr) -> Endpoint) -> Option<Self> {
+    /// Compiles a host. None for a host that no cluster declares.
+    pub fn compile(parts: &Parts<'_>, context: &mut Context<'_>) -> Option<Self> {
         let first = *parts.services.first()?;
         let mut rules = parts.rules.clone();
         rules.sort_by_cached_key(|rule| precedence(rule, &first.namespace));
@@ -65,11 +85,11 @@ impl Backends {
                 name: Arc::clone(&first.name),
                 port: port.number,
             });
-            let members = Members::of(parts, port, endpoint);
-            Port {
-                whole: members.upstream(&service, port.protocol, None),
-                subsets: rules.iter().map(|rule| members.subsets(&service, port.protocol, rule)).collect(),
-            }
+            let members = Members::of(parts, port, context.endpoint);
+            let mut builder = Builder { members, service, protocol: port.protocol, standings: context.standings };
+            let whole = builder.upstream(None, None);
+            let ruled = rules.iter().map(|rule| builder.ruled(rule, &whole)).collect();
+            Port { whole, ruled }
         };
         let ports = declared.values().map(compile).collect();
         let addresses = parts.services.iter().flat_map(|service| service.addresses.iter().copied()).collect();
@@ -107,20 +127,34 @@ impl Backends {
         self.ports.iter().find(|port| port.number() == number)
     }
 
-    /// The subset of a port that a client of that namespace means by a name.
-    pub fn subset(&self, client: &Namespace, port: &Port, name: &SubsetName) -> Option<Arc<Upstream>> {
-        let subsets = &port.subsets[self.rule_for(client)?];
-        subsets.iter().find(|upstream| upstream.subset.as_ref() == Some(name)).map(Arc::clone)
+    /// A port, or a subset of it, as a client sees it. None where there is no such subset for it.
+    pub fn upstream(&self, client: &Workload, port: &Port, subset: Option<&SubsetName>) -> Option<Arc<Upstream>> {
+        let ruled = self.rule_for(client).map(|at| &port.ruled[at]);
+        let Some(name) = subset else {
+            return Some(Arc::clone(ruled.map_or(&port.whole, |ruled| &ruled.whole)));
+        };
+        ruled?.subsets.iter().find(|upstream| upstream.subset.as_ref() == Some(name)).cloned()
     }
 
-    /// The DestinationRule in force for clients of a namespace: theirs, then the service's, then the root
-    /// namespace's, then any that is exported to them (Istio's lookup path, and the last for good measure).
+    /// The DestinationRule in force for clients of a namespace that no rule singles out: theirs, then the service's,
+    /// then the root namespace's, then any that is exported to them (Istio's lookup path, and the last for good measure).
     pub fn rule(&self, client: &Namespace) -> Option<&DestinationRule> {
-        self.rule_for(client).map(|at| &*self.rules[at])
+        self.find(client, |rule| rule.workload_selector.is_empty()).map(|at| &*self.rules[at])
     }
 
-    fn rule_for(&self, client: &Namespace) -> Option<usize> {
-        let seen = |rule: &Arc<DestinationRule>| visible(&rule.export_to, client);
+    /// A rule that selects the client comes before those for everyone; it counts in its own namespace only.
+    fn rule_for(&self, client: &Workload) -> Option<usize> {
+        let namespace = &client.id.pod.namespace;
+        let carried = |(key, value): (&Arc<str>, &Arc<str>)| client.label(key) == Some(&**value);
+        let selects = |rule: &DestinationRule| {
+            let selector = &rule.workload_selector;
+            !selector.is_empty() && rule.id.namespace == *namespace && selector.iter().all(carried)
+        };
+        self.find(namespace, selects).or_else(|| self.find(namespace, |rule| rule.workload_selector.is_empty()))
+    }
+
+    fn find(&self, client: &Namespace, meant: impl Fn(&DestinationRule) -> bool) -> Option<usize> {
+        let seen = |rule: &Arc<DestinationRule>| visible(&rule.export_to, client) && meant(rule);
         let own = self.rules.iter().position(|rule| rule.id.namespace == *client && seen(rule));
         own.or_else(|| self.rules.iter().position(seen))
     }
@@ -157,33 +191,49 @@ impl Members {
         }
         Self(members)
     }
+}
 
-    fn upstream(&self, service: &Arc<ServiceRef>, protocol: AppProtocol, subset: Option<Named<'_>>) -> Arc<Upstream> {
-        let belongs = |endpoint: &Endpoint| subset.is_none_or(|(_, labels)| carries(endpoint, labels));
-        let members = self.0.values().filter(|(endpoint, _)| belongs(endpoint));
+/// Makes the upstreams of one port.
+struct Builder<'a> {
+    members: Members,
+    service: Arc<ServiceRef>,
+    protocol: AppProtocol,
+    standings: &'a mut Standings,
+}
+
+impl Builder<'_> {
+    /// The port under a rule; `bare` is the port without any.
+    fn ruled(&mut self, rule: &DestinationRule, bare: &Arc<Upstream>) -> Ruled {
+        let says_nothing = TrafficPolicy::effective(&rule.policy, None, self.service.port) == PortPolicy::default();
+        let whole = if says_nothing { Arc::clone(bare) } else { self.upstream(Some(rule), None) };
+        let subsets = rule.subsets.iter().map(|subset| self.upstream(Some(rule), Some(subset))).collect();
+        Ruled { whole, subsets }
+    }
+
+    fn upstream(&mut self, rule: Option<&DestinationRule>, subset: Option<&Subset>) -> Arc<Upstream> {
+        let belongs = |endpoint: &Endpoint| subset.is_none_or(|subset| carries(endpoint, &subset.labels));
+        let members = self.members.0.values().filter(|(endpoint, _)| belongs(endpoint));
         let ready: Vec<_> =
             members.clone().filter(|(_, ready)| *ready).map(|(endpoint, _)| Arc::clone(endpoint)).collect();
         let unready = members.count() - ready.len();
+        let policy = rule
+            .map(|rule| TrafficPolicy::effective(&rule.policy, subset.map(|subset| &subset.policy), self.service.port));
+        let key = UpstreamKey {
+            host: self.service.host.clone(),
+            port: self.service.port,
+            subset: subset.map(|subset| subset.name.clone()),
+            rule: rule.map(|rule| rule.id.clone()),
+        };
         Arc::new(Upstream {
-            service: Arc::clone(service),
-            subset: subset.map(|(name, _)| name.clone()),
-            protocol,
+            service: Arc::clone(&self.service),
+            subset: subset.map(|subset| subset.name.clone()),
+            protocol: self.protocol,
             group: Group::new(ready, unready),
+            policy: Arc::new(policy.unwrap_or_default()),
+            standing: self.standings.of(key),
         })
     }
-
-    fn subsets(
-        &self,
-        service: &Arc<ServiceRef>,
-        protocol: AppProtocol,
-        rule: &DestinationRule,
-    ) -> Box<[Arc<Upstream>]> {
-        let subsets = rule.subsets.iter().map(|subset| (&subset.name, &subset.labels));
-        subsets.map(|subset| self.upstream(service, protocol, Some(subset))).collect()
-    }
 }
-
-type Named<'a> = (&'a SubsetName, &'a Labels);
 
 /// A slice's ports carry the names that its own cluster's Service gives them.
 fn port_name<'a>(services: &[&'a Service], slice: &EndpointSlice, port: &'a ServicePort) -> &'a Arc<str> {

@@ -1,7 +1,7 @@
 //! A VirtualService bound to the compiled hosts that its rules lead to.
 
 use super::{Backends, Refusal, ServiceRef, Upstream};
-use crate::model::{Destination, Finding, Severity, VirtualService, WeightedDestination};
+use crate::model::{Destination, Finding, Severity, VirtualService, WeightedDestination, Workload};
 use crate::vocab::{Hostname, Namespace, SubsetName};
 use fastrand::Rng;
 use std::sync::Arc;
@@ -79,10 +79,10 @@ impl Action {
         Self { name, broken: broken.or(weightless), targets }
     }
 
-    /// One of the rule's destinations, in proportion to their weights, as a client of that namespace sees it.
+    /// One of the rule's destinations, in proportion to their weights, as a client sees it.
     pub(super) fn choose(
         &self,
-        client: &Namespace,
+        client: &Workload,
         used: &Arc<ServiceRef>,
         rng: &mut Rng,
     ) -> Result<Arc<Upstream>, Refusal> {
@@ -119,17 +119,14 @@ impl Action {
 }
 
 impl Target {
-    fn upstream(&self, client: &Namespace, used: u16) -> Option<Arc<Upstream>> {
+    fn upstream(&self, client: &Workload, used: u16) -> Option<Arc<Upstream>> {
         let backends = self.backends.as_ref()?;
         let port = match (self.port, backends.ports()) {
             (Some(port), _) => backends.port(port)?,
             (None, [only]) => only,
             (None, _) => backends.port(used)?,
         };
-        match &self.subset {
-            Some(subset) => backends.subset(client, port, subset),
-            None => Some(Arc::clone(&port.whole)),
-        }
+        backends.upstream(client, port, self.subset.as_ref())
     }
 
     fn finding(&self, rules: &VirtualService, to: &Destination) -> Option<Finding> {

@@ -35,7 +35,7 @@ impl HttpTable {
         let Some(rule) = rules.iter().position(|rule| http_rule(rule, source, service.port, request)) else {
             return Err(Refusal::NoRoute { service: Arc::clone(service) });
         };
-        let upstream = binding.http[rule].choose(&source.id.pod.namespace, service, rng)?;
+        let upstream = binding.http[rule].choose(source, service, rng)?;
         forward(Forward { upstream, taken: Some(Taken { binding: Arc::clone(binding), rule }) })
     }
 }

@@ -66,13 +66,14 @@ pub fn resolve(table: &RouteTable, source: &Workload, dst: OrigDst, rng: &mut Rn
     let Some(port) = frontend.backends().port(dst.port()) else {
         return Plan::Refused(frontend.no_such_port(dst.port()));
     };
+    let whole = frontend.backends().upstream(source, port, None).unwrap_or_else(|| Arc::clone(&port.whole));
     let rules = frontend.rules(&source.id.pod.namespace).and_then(|rules| table.bindings.get(&rules.id));
     match rules {
         Some(binding) if routes_requests(&binding.rules, dst.port(), port.whole.protocol) => {
-            Plan::Http(HttpTable { whole: Arc::clone(&port.whole), binding: Some(Arc::clone(binding)) })
+            Plan::Http(HttpTable { whole, binding: Some(Arc::clone(binding)) })
         }
-        Some(binding) => split(binding, &port.whole, (source, dst), rng),
-        None => to(&port.whole),
+        Some(binding) => split(binding, &whole, (source, dst), rng),
+        None => to(&whole),
     }
 }
 
@@ -82,7 +83,7 @@ fn split(binding: &Binding, whole: &Arc<Upstream>, (source, dst): (&Workload, Or
     let Some((_, action)) = rules.find(|(rule, _)| tcp_rule(rule, source, dst)) else {
         return to(whole);
     };
-    match action.choose(&source.id.pod.namespace, &whole.service, rng) {
+    match action.choose(source, &whole.service, rng) {
         Ok(upstream) => Plan::Tcp(upstream),
         Err(refusal) => Plan::Refused(refusal),
     }
@@ -99,6 +100,6 @@ fn to(upstream: &Arc<Upstream>) -> Plan {
 impl Pod {
     /// The pod at one of its ports.
     pub fn endpoint(&self, address: SocketAddr) -> Endpoint {
-        Endpoint { address, workload: Some(Arc::clone(&self.workload)), load: Arc::clone(&self.load) }
+        Endpoint::new(address, Some(Arc::clone(&self.workload)), Arc::clone(&self.load))
     }
 }

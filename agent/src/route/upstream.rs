@@ -1,9 +1,12 @@
 //! What a routing decision ends in: a port of a service, or a subset of it, with its endpoints.
 
-use crate::balance::Group;
-use crate::model::AppProtocol;
+use crate::balance::{Group, Limit, Overflow, Slot, Standing};
+use crate::model::{AppProtocol, PortPolicy};
 use crate::vocab::{Hostname, Namespace, SubsetName};
+use http::HeaderValue;
+use http::request::Parts;
 use serde::Serialize;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// One port of a service, for metrics and logs.
@@ -30,4 +33,69 @@ pub struct Upstream {
     pub protocol: AppProtocol,
     /// The endpoints.
     pub group: Group,
+    /// What the DestinationRule in force says.
+    pub policy: Arc<PortPolicy>,
+    /// What is under way to it, the same value in every snapshot.
+    pub standing: Arc<Standing>,
+}
+
+/// What keeps a client at its endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Affinity {
+    /// For [`crate::balance::Caller`]; none: any endpoint.
+    pub hash: Option<u64>,
+    /// A cookie that the response has to set.
+    pub set_cookie: Option<HeaderValue>,
+}
+
+impl Upstream {
+    /// What a request's consistent hash is of.
+    pub fn hash(&self, _request: &Parts, _client: IpAddr) -> Affinity {
+        Affinity::default()
+    }
+
+    /// What a connection's consistent hash is of: of bytes, only the client is known.
+    pub fn hash_connection(&self, _client: IpAddr) -> Option<u64> {
+        None
+    }
+
+    /// One more connection, until the slot is dropped.
+    ///
+    /// # Errors
+    /// `maxConnections` are open.
+    pub fn admit_connection(&self) -> Result<Slot, Overflow> {
+        self.admit(Limit::Connections)
+    }
+
+    /// One more request, until the slot is dropped.
+    ///
+    /// # Errors
+    /// `http2MaxRequests` are under way.
+    pub fn admit_request(&self) -> Result<Slot, Overflow> {
+        self.admit(Limit::Requests)
+    }
+
+    /// One more request that waits for a connection, until the slot is dropped.
+    ///
+    /// # Errors
+    /// `http1MaxPendingRequests` wait.
+    pub fn admit_pending(&self) -> Result<Slot, Overflow> {
+        self.admit(Limit::Pending)
+    }
+
+    /// One more retry, until the slot is dropped: of a budget if there is one, else of `maxRetries`.
+    ///
+    /// # Errors
+    /// As many are under way as may be.
+    pub fn admit_retry(&self) -> Result<Slot, Overflow> {
+        let Some(budget) = &self.policy.retry_budget else {
+            return self.admit(Limit::Retries);
+        };
+        let share = f64::from(self.standing.open(Limit::Requests)) * budget.percent / 100.0;
+        self.standing.admit(Limit::Retries, Some(budget.minimum.max(share as u32)))
+    }
+
+    fn admit(&self, limit: Limit) -> Result<Slot, Overflow> {
+        self.standing.admit(limit, limit.of(&self.policy))
+    }
 }

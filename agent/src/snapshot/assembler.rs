@@ -3,10 +3,10 @@
 use super::findings::{Findings, Place};
 use super::index::{Dirty, Index};
 use super::{Snapshot, checks};
-use crate::balance::{Endpoint, Loads};
+use crate::balance::{Endpoint, Loads, Standings};
 use crate::model::{Change, Finding, Workload};
 use crate::policy::PolicyTable;
-use crate::route::backends::Parts;
+use crate::route::backends::{Context, Parts};
 use crate::route::frontend::Candidate;
 use crate::route::{Backends, Binding, Frontend, Pod, RouteTable};
 use crate::vocab::{ClusterName, Hostname, Namespace};
@@ -22,6 +22,7 @@ pub struct Assembler {
     routes: RouteTable,
     policies: PolicyTable,
     loads: Loads,
+    standings: Standings,
     findings: Findings,
     work: Work,
 }
@@ -47,6 +48,7 @@ impl Assembler {
             routes: RouteTable::default(),
             policies: PolicyTable::new(local),
             loads: Loads::default(),
+            standings: Standings::default(),
             findings: Findings::default(),
             work: Work::default(),
         }
@@ -126,9 +128,9 @@ impl Assembler {
         let (pods, loads) = (&self.routes.pods, &mut self.loads);
         let mut endpoint = |address: SocketAddr| match pods.get(&address.ip()) {
             Some(pod) => pod.endpoint(address),
-            None => Endpoint { address, workload: None, load: loads.of(address.ip()) },
+            None => Endpoint::new(address, None, loads.of(address.ip())),
         };
-        Backends::compile(&parts, &mut endpoint)
+        Backends::compile(&parts, &mut Context { endpoint: &mut endpoint, standings: &mut self.standings })
     }
 
     fn compile_bindings(&mut self, dirty: &Dirty) {

@@ -58,7 +58,7 @@ fn port(port: &Port) -> Value {
         "protocol": port.whole.protocol,
         "endpoints": port.whole.group.ready().iter().map(|one| endpoint(one)).collect::<Vec<_>>(),
         "unready": port.whole.group.unready(),
-        "subsets": port.subsets.iter().flatten().map(subset).collect::<Vec<_>>(),
+        "subsets": port.ruled.iter().flat_map(|ruled| &ruled.subsets).map(subset).collect::<Vec<_>>(),
     })
 }
 

@@ -1,6 +1,6 @@
 //! From addresses to services and pods.
 
-use crate::balance::pick;
+use crate::balance::{Caller, pick};
 use crate::model::AppProtocol::{Http, Tcp};
 use crate::snapshot::fixtures::*;
 
@@ -51,7 +51,9 @@ fn a_pod_reached_by_its_own_address_counts_towards_its_load_as_an_endpoint() {
     let _open = direct.begin();
     let crate::route::Plan::Tcp(books) = world.resolve(&client, "10.96.0.1:80") else { panic!() };
     for _ in 0..100 {
-        let picked = pick(&books.group, [10, 96, 0, 1].into(), &[], &mut world.rng).unwrap();
+        let used = "10.96.0.1:80".parse().unwrap();
+        let caller = Caller { client: &client, used, hash: None, now: std::time::Instant::now() };
+        let picked = pick(&books.group, &caller, &[], &mut world.rng).unwrap();
         assert_eq!(picked.address.to_string(), "10.1.0.2:9080");
     }
 }
