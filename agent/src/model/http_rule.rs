@@ -29,8 +29,20 @@ pub struct HttpRule {
     pub retry: Option<Retry>,
     /// Why the rule cannot be applied as written: requests that it takes fail closed with 500.
     pub broken: Option<Arc<str>>,
+    /// Whose answers hold where it leads nowhere.
+    pub dialect: Dialect,
     /// Where it stands, for messages.
     pub origin: Origin,
+}
+
+/// The API that a rule was written in, as far as it makes a difference after translation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dialect {
+    /// Istio's: a destination that is not there is a 503; one that is alone gets all, whatever its weight.
+    #[default]
+    Istio,
+    /// The Gateway API's: a destination that is not there is a 500; weight 0 is always nothing.
+    Gateway,
 }
 
 /// What a rule does with a request.
@@ -74,6 +86,7 @@ impl HttpRule {
             timeout: None,
             retry: None,
             broken: None,
+            dialect: Dialect::Istio,
             origin,
         }
     }
@@ -240,11 +253,14 @@ pub struct Redirect {
 /// The port of a redirect's new address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RedirectPort {
-    /// That of the new scheme where one is named, else that of the request (Istio's default is the request's).
+    /// As the address says where it names a host, else as the request's `Host` says (Istio's default, and its
+    /// `FROM_PROTOCOL_DEFAULT`).
+    AsWritten,
+    /// That of the new scheme where one is named, else that of the request (the Gateway API's default).
     Derived,
     /// The default of the new scheme: left out of the address.
     OfScheme,
-    /// That of the request.
+    /// That of the request: the service port that the client used.
     OfRequest,
     /// This one.
     Fixed(u16),
