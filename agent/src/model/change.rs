@@ -1,6 +1,9 @@
 //! What `source` says and `snapshot` assembles: one object came, changed or went.
 
-use super::{DestinationRule, EndpointSlice, ObjectId, PeerAuthentication, Service, VirtualService, Workload};
+use super::{
+    BackendTlsPolicy, DestinationRule, EndpointSlice, GatewayRoute, ObjectId, PeerAuthentication, ReferenceGrant,
+    RouteKind, Service, VirtualService, Workload,
+};
 use crate::vocab::ClusterName;
 
 /// The kinds of objects that the data path reads.
@@ -18,6 +21,12 @@ pub enum Kind {
     DestinationRule,
     /// A PeerAuthentication.
     PeerAuthentication,
+    /// A route of the Gateway API.
+    Route(RouteKind),
+    /// A ReferenceGrant.
+    ReferenceGrant,
+    /// A BackendTLSPolicy.
+    BackendTlsPolicy,
 }
 
 /// Names one object of one cluster.
@@ -47,6 +56,12 @@ pub enum Object {
     DestinationRule(DestinationRule),
     /// A PeerAuthentication.
     PeerAuthentication(PeerAuthentication),
+    /// A route of the Gateway API.
+    GatewayRoute(GatewayRoute),
+    /// A ReferenceGrant.
+    ReferenceGrant(ReferenceGrant),
+    /// A BackendTLSPolicy.
+    BackendTlsPolicy(BackendTlsPolicy),
 }
 
 /// One step from a configuration to the next.

@@ -2,9 +2,11 @@
 //!
 //! `source` makes these values from manifests; `route`, `policy` and `balance` compile their tables from them.
 
+pub mod backend_tls_policy;
 pub mod change;
 pub mod destination_rule;
 pub mod endpoint;
+pub mod gateway_route;
 pub mod http_rule;
 pub mod peer_authentication;
 pub mod service;
@@ -12,9 +14,11 @@ pub mod traffic_policy;
 pub mod virtual_service;
 pub mod workload;
 
+pub use backend_tls_policy::BackendTlsPolicy;
 pub use change::{Change, Finding, Kind, Object, ObjectKey, Severity};
 pub use destination_rule::{DestinationRule, Subset};
 pub use endpoint::EndpointSlice;
+pub use gateway_route::{GatewayRoute, ReferenceGrant, RouteId, RouteKind};
 pub use http_rule::{Filters, HttpAction, HttpMatch, HttpRule, StringMatch, WeightedDestination};
 pub use peer_authentication::{MtlsMode, PeerAuthentication, Scope};
 pub use service::{AppProtocol, Distribution, Service, ServiceKind, ServicePort};

@@ -215,6 +215,9 @@ pub fn key(object: &Object) -> ObjectKey {
         Object::VirtualService(one) => (LOCAL.into(), Kind::VirtualService, one.id.clone()),
         Object::DestinationRule(one) => (LOCAL.into(), Kind::DestinationRule, one.id.clone()),
         Object::PeerAuthentication(one) => (LOCAL.into(), Kind::PeerAuthentication, one.id.clone()),
+        Object::GatewayRoute(one) => (LOCAL.into(), Kind::Route(one.id.kind), one.id.id.clone()),
+        Object::ReferenceGrant(one) => (LOCAL.into(), Kind::ReferenceGrant, one.id.clone()),
+        Object::BackendTlsPolicy(one) => (LOCAL.into(), Kind::BackendTlsPolicy, one.id.clone()),
     };
     ObjectKey { cluster, kind, id }
 }
@@ -240,4 +243,14 @@ macro_rules! object {
     };
 }
 
-object!(Workload, Service, EndpointSlice, VirtualService, DestinationRule, PeerAuthentication);
+object!(
+    Workload,
+    Service,
+    EndpointSlice,
+    VirtualService,
+    DestinationRule,
+    PeerAuthentication,
+    GatewayRoute,
+    ReferenceGrant,
+    BackendTlsPolicy
+);

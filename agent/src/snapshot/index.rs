@@ -3,8 +3,8 @@
 use super::Workloads;
 use super::many::Many;
 use crate::model::{
-    Change, DestinationRule, EndpointSlice, HttpRule, Object, ObjectId, ObjectKey, PeerAuthentication, Scope, Service,
-    VirtualService, Workload,
+    BackendTlsPolicy, Change, DestinationRule, EndpointSlice, GatewayRoute, HttpRule, Object, ObjectId, ObjectKey,
+    PeerAuthentication, ReferenceGrant, Scope, Service, VirtualService, Workload,
 };
 use crate::route::host::{covers, patterns};
 use crate::vocab::{ClusterName, Hostname, Namespace, WorkloadId};
@@ -60,6 +60,9 @@ enum Stored {
     VirtualService(Arc<VirtualService>),
     DestinationRule(Arc<DestinationRule>),
     PeerAuthentication(Arc<PeerAuthentication>),
+    GatewayRoute(Arc<GatewayRoute>),
+    ReferenceGrant(Arc<ReferenceGrant>),
+    BackendTlsPolicy(Arc<BackendTlsPolicy>),
 }
 
 impl Index {
@@ -126,6 +129,8 @@ impl Index {
             Stored::VirtualService(rules) => self.virtual_service(rules, present),
             Stored::DestinationRule(rule) => self.destination_rule(rule, present),
             Stored::PeerAuthentication(policy) => self.policy(policy, present),
+            // The source makes none of these yet.
+            Stored::GatewayRoute(_) | Stored::ReferenceGrant(_) | Stored::BackendTlsPolicy(_) => {}
         }
     }
 
@@ -218,6 +223,9 @@ impl Stored {
             (Self::Workload(one), Self::Workload(other)) => one == other,
             (Self::Service(one), Self::Service(other)) => one == other,
             (Self::EndpointSlice(one), Self::EndpointSlice(other)) => one == other,
+            (Self::GatewayRoute(one), Self::GatewayRoute(other)) => one == other,
+            (Self::ReferenceGrant(one), Self::ReferenceGrant(other)) => one == other,
+            (Self::BackendTlsPolicy(one), Self::BackendTlsPolicy(other)) => one == other,
             _ => false,
         }
     }
@@ -232,6 +240,9 @@ impl From<Object> for Stored {
             Object::VirtualService(one) => Self::VirtualService(Arc::new(one)),
             Object::DestinationRule(one) => Self::DestinationRule(Arc::new(one)),
             Object::PeerAuthentication(one) => Self::PeerAuthentication(Arc::new(one)),
+            Object::GatewayRoute(one) => Self::GatewayRoute(Arc::new(one)),
+            Object::ReferenceGrant(one) => Self::ReferenceGrant(Arc::new(one)),
+            Object::BackendTlsPolicy(one) => Self::BackendTlsPolicy(Arc::new(one)),
         }
     }
 }

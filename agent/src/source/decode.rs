@@ -68,6 +68,16 @@ fn sift(ignored: Vec<Path>, (value, base): (&Value, &Path), schema: &Schema, not
     unsupported
 }
 
+/// Whether the API has every field of a value; those that it has not are noted. For types whose fields are read by more
+/// kinds than have them.
+pub fn known(schema: &Schema, value: &Value, base: &Path, notes: &mut Notes<'_>) -> bool {
+    let unknown_fields = schema.unknown_inside(&Path::root(), value);
+    for (path, meant) in &unknown_fields {
+        unknown(&base.join(path), *meant, notes);
+    }
+    unknown_fields.is_empty()
+}
+
 fn unknown(path: &Path, meant: Option<&str>, notes: &mut Notes<'_>) {
     let hint = meant.map_or_else(|| "remove it".to_owned(), |meant| format!("did you mean `{meant}`?"));
     notes.error("unknown-field", path, format!("there is no such field; {hint}"));

@@ -7,7 +7,7 @@ use super::notes::{Notes, at, finding};
 use super::path::Path;
 use super::schema::{METADATA, nearest};
 use super::yaml::{self, Node, SyntaxError};
-use super::{Scope, destination_rule, endpoint_slice, name, namespace, peer_authentication, pod, salvage};
+use super::{Scope, destination_rule, endpoint_slice, gateway, name, namespace, peer_authentication, pod, salvage};
 use super::{service, split, virtual_service};
 use crate::model::{Kind, ObjectId, Severity};
 use serde_json::Value;
@@ -155,6 +155,9 @@ fn content_of(scope: &Scope<'_>, kind: ItemKind, raw: &Raw<'_>, notes: &mut Note
         ItemKind::Mesh(Kind::EndpointSlice) => endpoint_slice::read(scope, raw, notes),
         ItemKind::Mesh(Kind::VirtualService) => virtual_service::read(scope, raw, notes),
         ItemKind::Mesh(Kind::DestinationRule) => destination_rule::read(scope, raw, notes),
+        ItemKind::Mesh(Kind::Route(kind)) => gateway::route(kind, scope, raw, notes),
+        ItemKind::Mesh(Kind::ReferenceGrant) => gateway::reference_grant(raw, notes),
+        ItemKind::Mesh(Kind::BackendTlsPolicy) => gateway::backend_tls_policy(scope, raw, notes),
         ItemKind::Mesh(Kind::PeerAuthentication) => {
             return peer_authentication::read(scope, raw, true, notes);
         }

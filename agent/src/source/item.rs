@@ -129,6 +129,10 @@ pub struct Metadata {
     pub labels: BTreeMap<Arc<str>, Arc<str>>,
     /// The annotations.
     pub annotations: BTreeMap<String, String>,
+    /// When it was made.
+    pub creation_timestamp: Option<String>,
+    /// The version of its `spec`.
+    pub generation: Option<i64>,
     /// Who made it.
     pub owner_references: Vec<OwnerReference>,
 }

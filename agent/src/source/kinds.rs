@@ -23,6 +23,9 @@ impl ItemKind {
             Self::Mesh(Kind::VirtualService) => "VirtualService",
             Self::Mesh(Kind::DestinationRule) => "DestinationRule",
             Self::Mesh(Kind::PeerAuthentication) => "PeerAuthentication",
+            Self::Mesh(Kind::Route(kind)) => kind.as_str(),
+            Self::Mesh(Kind::ReferenceGrant) => "ReferenceGrant",
+            Self::Mesh(Kind::BackendTlsPolicy) => "BackendTLSPolicy",
         }
     }
 }

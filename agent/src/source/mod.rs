@@ -12,6 +12,7 @@ mod document;
 mod endpoint_slice;
 mod export;
 mod files;
+mod gateway;
 mod item;
 mod kinds;
 mod name;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 /// The fields below one node. The tables are lists of leaf paths, from the CRDs of istio/api (v1; v1beta1 and
-/// v1alpha3 have the same fields) and from the Kubernetes API reference; `[]` is a list, `{}` a map with free keys.
+/// v1alpha3 have the same fields), of the Gateway API (all its versions too) and from the Kubernetes API reference; `[]` is a list, `{}` a map with free keys.
 #[derive(Debug, Default)]
 pub struct Schema {
     fields: BTreeMap<&'static str, Schema>,
@@ -53,6 +53,37 @@ schema!(
     /// `spec` of a PeerAuthentication.
     PEER_AUTHENTICATION,
     "schema/peer_authentication.txt"
+);
+
+schema!(
+    /// `spec` of an HTTPRoute, with the fields of the experimental channel.
+    HTTP_ROUTE,
+    "schema/http_route.txt"
+);
+schema!(
+    /// `spec` of a GRPCRoute, with the fields of the experimental channel.
+    GRPC_ROUTE,
+    "schema/grpc_route.txt"
+);
+schema!(
+    /// `spec` of a TLSRoute.
+    TLS_ROUTE,
+    "schema/tls_route.txt"
+);
+schema!(
+    /// `spec` of a TCPRoute.
+    TCP_ROUTE,
+    "schema/tcp_route.txt"
+);
+schema!(
+    /// `spec` of a ReferenceGrant.
+    REFERENCE_GRANT,
+    "schema/reference_grant.txt"
+);
+schema!(
+    /// `spec` of a BackendTLSPolicy.
+    BACKEND_TLS_POLICY,
+    "schema/backend_tls_policy.txt"
 );
 
 impl Schema {
