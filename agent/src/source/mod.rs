@@ -17,6 +17,7 @@ mod item;
 mod kinds;
 mod name;
 mod namespace;
+mod node;
 mod notes;
 mod path;
 mod peer_authentication;

@@ -2,6 +2,7 @@
 
 mod kinds;
 mod live;
+mod nodes;
 mod policy;
 mod routes;
 mod samples;
