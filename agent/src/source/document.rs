@@ -15,7 +15,7 @@ use crate::model::{Kind, ObjectId, Severity};
 use serde_json::Value;
 
 /// Where an object is that does not say.
-const DEFAULT_NAMESPACE: &str = "default";
+pub(super) const DEFAULT_NAMESPACE: &str = "default";
 
 /// A file gets at most this many findings, so that garbage cannot fill the agent's memory.
 const MAX_FINDINGS: usize = 200;

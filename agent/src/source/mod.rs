@@ -19,6 +19,7 @@ mod name;
 mod namespace;
 mod node;
 mod notes;
+mod offline;
 mod path;
 mod peer_authentication;
 mod pod;
@@ -35,6 +36,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
+pub use offline::{Declared, Given, OfflineError, Text, gather, read_given};
 pub use watch::{read_once, watch};
 
 use crate::model::{Change, Finding};
