@@ -28,8 +28,6 @@ pub mod source;
 
 pub mod snapshot;
 
-pub mod analyze;
-
 pub mod admin;
 
 pub mod options;

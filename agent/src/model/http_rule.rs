@@ -3,6 +3,7 @@
 //! VirtualService and the Gateway API's HTTPRoute and GRPCRoute say the same things in different words: `source`
 //! translates both into these values, so that there is one engine.
 
+pub use super::retry::{Retry, RetryOn};
 use super::{Destination, Labels, Origin};
 use crate::vocab::Namespace;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
@@ -89,6 +90,13 @@ impl HttpRule {
             dialect: Dialect::Istio,
             origin,
         }
+    }
+
+    /// Gives what neither it nor a rule above it said its meaning: `usual` retries, none for `attempts: 0`, no limit
+    /// for a timeout of zero. Until then (in rules that delegate or are delegated to) `None` is not said.
+    pub fn settle(&mut self, usual: Option<Retry>) {
+        self.retry = self.retry.take().or(usual).filter(|retry| retry.attempts > 0);
+        self.timeout = self.timeout.filter(|timeout| !timeout.is_zero());
     }
 
     /// Where it sends requests; none where it answers them itself.
@@ -209,7 +217,8 @@ pub enum PathChange {
     Prefix(Arc<str>),
     /// The matched path elements become these (Gateway API's ReplacePrefixMatch), slashes kept right.
     PathPrefix(Arc<str>),
-    /// What the pattern matches in the path becomes this text, `\1` standing for its first group (RE2).
+    /// Whatever the pattern matches in the path becomes this text, `${1}` standing for its first group, `$$` for a
+    /// dollar (as `regex::Regex::replace_all` reads it).
     Regex(Regex, Arc<str>),
 }
 
@@ -316,53 +325,6 @@ pub enum Abort {
     Http(StatusCode),
     /// A gRPC status, in an answer with status 200.
     Grpc(u8),
-}
-
-/// When and how often a failed attempt is repeated.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Retry {
-    /// Repetitions after the first attempt.
-    pub attempts: u32,
-    /// How long one attempt may take; none: as long as the whole.
-    pub per_try: Option<Duration>,
-    /// What is repeated.
-    pub on: RetryOn,
-    /// The first pause; it doubles, up to ten times itself, and is jittered. None: 25 ms, as in Envoy.
-    pub backoff: Option<Duration>,
-    /// Whether another endpoint is preferred.
-    pub other_host: bool,
-    /// Whether endpoints of other localities may be used for a repetition.
-    pub remote_localities: bool,
-}
-
-/// What counts as a failure that is worth another attempt (Envoy's `x-envoy-retry-on` and `x-envoy-retry-grpc-on`).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[allow(clippy::struct_excessive_bools, reason = "they are independent words of a list")]
-pub struct RetryOn {
-    /// `5xx`: any of them, or no answer at all.
-    pub server_error: bool,
-    /// `gateway-error`: 502, 503, 504.
-    pub gateway_error: bool,
-    /// `reset`: no answer: disconnected, reset, or its time was up.
-    pub reset: bool,
-    /// `reset-before-request`: so, before the request's head was sent.
-    pub reset_before_request: bool,
-    /// `connect-failure`: no connection to the endpoint.
-    pub connect_failure: bool,
-    /// `retriable-4xx`: 409.
-    pub conflict: bool,
-    /// `refused-stream`: HTTP/2's REFUSED_STREAM.
-    pub refused_stream: bool,
-    /// `http3-post-connect-failure` and other words that cannot occur here are accepted and stand for nothing.
-    /// `envoy-ratelimited`: an answer with `x-envoy-ratelimited`.
-    pub rate_limited: bool,
-    /// `retriable-headers`: an answer with one of these.
-    pub headers: Vec<HeaderName>,
-    /// `retriable-status-codes`, written as numbers among the words.
-    pub statuses: Vec<StatusCode>,
-    /// gRPC codes: `cancelled` (1), `unknown` (2), `deadline-exceeded` (4), `resource-exhausted` (8), `internal` (13),
-    /// `unavailable` (14).
-    pub grpc: Vec<u8>,
 }
 
 /// Which scripts of other origins may read answers.

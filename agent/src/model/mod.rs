@@ -9,6 +9,7 @@ pub mod endpoint;
 pub mod gateway_route;
 pub mod http_rule;
 pub mod peer_authentication;
+pub mod retry;
 pub mod service;
 pub mod traffic_policy;
 pub mod virtual_service;

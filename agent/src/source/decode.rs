@@ -6,6 +6,19 @@ use super::schema::{Known, Schema};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+/// Structs as they are written: every field may be left out.
+macro_rules! raw {
+    ($(#[$attribute:meta])* $name:ident { $($(#[$field:meta])* $key:ident: $kind:ty),* $(,)? }) => {
+        $(#[$attribute])*
+        #[derive(Clone, Debug, Default, serde::Deserialize)]
+        #[serde(rename_all = "camelCase", default)]
+        pub struct $name {
+            $($(#[$field])* pub $key: $kind,)*
+        }
+    };
+}
+pub(super) use raw;
+
 /// Whether fields that the type does not read are looked up in a schema.
 #[derive(Clone, Copy)]
 pub enum Strictness {

@@ -13,16 +13,17 @@ mod endpoint_slice;
 mod export;
 mod files;
 mod gateway;
+mod header;
 mod item;
 mod kinds;
 mod name;
 mod namespace;
-mod node;
 mod notes;
-mod offline;
 mod path;
 mod peer_authentication;
+mod pending;
 mod pod;
+mod quantity;
 mod salvage;
 mod schema;
 mod service;
@@ -36,7 +37,6 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-pub use offline::{Declared, Given, OfflineError, Text, gather, read_given};
 pub use watch::{read_once, watch};
 
 use crate::model::{Change, Finding};

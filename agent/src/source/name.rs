@@ -64,6 +64,16 @@ pub fn destination_host(text: &str, lookup: Lookup<'_>) -> Result<Hostname, Stri
     host(text, lookup)
 }
 
+/// A name that a TLS client asks for: whole, or with `*.` before it, or `*`.
+pub fn sni(text: &str) -> Result<Hostname, String> {
+    let body = text.strip_prefix("*.").unwrap_or(text);
+    let fine = text == "*" || (body.contains('.') && body.len() <= 253 && body.split('.').all(is_label));
+    match fine {
+        true => Ok(text.into()),
+        false => Err(format!("`{text}` is not a whole host name in lower case, nor one with `*.` before it")),
+    }
+}
+
 /// A TCP port.
 pub fn port(number: i64) -> Result<u16, String> {
     match u16::try_from(number) {
@@ -85,8 +95,16 @@ pub fn subnet(text: &str) -> Result<IpNet, String> {
 /// A pattern that matches whole strings, as Envoy's RE2 full match does.
 pub fn pattern(text: &str) -> Result<Regex, String> {
     // A first look at the bare text, so that messages show what the author wrote and no pattern escapes the group.
-    let build = |text: &str| RegexBuilder::new(text).size_limit(MAX_REGEX).build();
-    build(text).and_then(|_| build(&format!("^(?:{text})$"))).map_err(|error| {
+    pattern_anywhere(text).and_then(|_| build(&format!("^(?:{text})$")))
+}
+
+/// A pattern that is looked for anywhere in a string.
+pub fn pattern_anywhere(text: &str) -> Result<Regex, String> {
+    build(text)
+}
+
+fn build(text: &str) -> Result<Regex, String> {
+    RegexBuilder::new(text).size_limit(MAX_REGEX).build().map_err(|error| {
         let reason = error.to_string();
         let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ");
         format!("`{text}` is not a regular expression that can be used: {reason}")

@@ -1,8 +1,11 @@
 //! The file source as an operator sees it: files in, objects and findings out.
 
+mod connection_rules;
+mod destination_rules;
+mod http_mistakes;
+mod http_rules;
 mod kinds;
 mod live;
-mod nodes;
 mod policy;
 mod routes;
 mod samples;

@@ -1,14 +1,15 @@
-//! TCP rules, and TLS rules as far as they can be honoured: not at all, so what they take is refused.
+//! TCP and TLS rules.
 
 use super::Reading;
-use super::raw::L4;
+use super::raw::{L4Match, Tcp, Tls};
 use super::route::Rule;
-use super::unsupported::refused;
-use crate::model::{TcpMatch, TcpRule};
+use crate::model::{TcpMatch, TcpRule, TlsMatch, TlsRule};
+use crate::source::name;
 use crate::source::path::Path;
+use crate::vocab::Hostname;
 
 /// The TCP rules that hold in the mesh, in order.
-pub fn tcp_rules(raw: &[L4], path: &Path, reading: &mut Reading<'_, '_>) -> Vec<TcpRule> {
+pub fn tcp_rules(raw: &[Tcp], path: &Path, reading: &mut Reading<'_, '_>) -> Vec<TcpRule> {
     let mut rules = Vec::with_capacity(raw.len());
     for (index, raw) in raw.iter().enumerate() {
         let path = path.index(index);
@@ -18,37 +19,97 @@ pub fn tcp_rules(raw: &[L4], path: &Path, reading: &mut Reading<'_, '_>) -> Vec<
         }
         let route = reading.route(&raw.route, rule);
         let broken = reading.broken.reason("tcp", index);
-        rules.extend(matches(raw, &path, reading).map(|matches| TcpRule { matches, route, broken }));
+        let at = path.key("match");
+        rules.extend(matches(&raw.r#match, &at, reading).map(|matches| TcpRule { matches, route, broken }));
     }
     rules
 }
 
-/// A TLS rule tells connections apart by the server name that the client asks for, which is not read yet: every
-/// connection that its other conditions fit is refused, so that none goes where it was not meant to.
-pub fn tls_rules(raw: &[L4], path: &Path, reading: &mut Reading<'_, '_>) -> Vec<TcpRule> {
+/// The TLS rules that hold in the mesh, in order.
+pub fn tls_rules(raw: &[Tls], hosts: &[Hostname], path: &Path, reading: &mut Reading<'_, '_>) -> Vec<TlsRule> {
     let mut rules = Vec::with_capacity(raw.len());
     for (index, raw) in raw.iter().enumerate() {
         let path = path.index(index);
-        let Some(matches) = matches(raw, &path, reading) else {
-            continue;
-        };
-        reading.notes.error("unsupported-field", &path, refused("tls"));
-        reading.broken.add("tls", index, "tls rules are not supported".to_owned(), 1);
-        rules.push(TcpRule { matches, route: Vec::new(), broken: reading.broken.reason("tls", index) });
+        let rule = Rule { list: "tls", index, path: &path };
+        for (field, empty) in [("match", raw.r#match.is_empty()), ("route", raw.route.is_empty())] {
+            if empty {
+                reading.notes.error(
+                    "missing-field",
+                    &path,
+                    format!("`{field}` is missing: a tls rule has match and route"),
+                );
+            }
+        }
+        let matches = tls_matches(raw, hosts, &path.key("match"), reading);
+        let route = reading.route(&raw.route, rule);
+        let broken = reading.broken.reason("tls", index);
+        // Those of a rule for gateways are all gone.
+        if !matches.is_empty() {
+            rules.push(TlsRule { matches, route, broken });
+        }
     }
     rules
 }
 
-/// The conditions that can hold in the mesh; `None` where the rule is for gateways.
-fn matches(raw: &L4, path: &Path, reading: &mut Reading<'_, '_>) -> Option<Vec<TcpMatch>> {
-    let path = path.key("match");
+/// What a TLS rule would take goes nowhere, as long as nobody reads the name that a client asks for: connections that
+/// its other conditions fit are refused, so that none goes where it was not meant to.
+pub fn refusing(rules: Vec<TlsRule>) -> impl Iterator<Item = TcpRule> {
+    rules.into_iter().map(|rule| {
+        let matches = rule.matches.into_iter().map(|one| one.connection).collect();
+        TcpRule { matches, route: Vec::new(), broken: rule.broken.or(Some("tls rules are not supported".into())) }
+    })
+}
+
+fn tls_matches(raw: &Tls, hosts: &[Hostname], path: &Path, reading: &mut Reading<'_, '_>) -> Vec<TlsMatch> {
     let mut matches = Vec::with_capacity(raw.r#match.len());
     for (at, raw) in raw.r#match.iter().enumerate() {
+        let path = path.index(at);
+        if raw.sni_hosts.is_empty() {
+            reading.notes.error("missing-field", &path, "`sniHosts` is missing: name what clients ask for");
+        }
+        let sni_hosts = reading.sni_hosts(&raw.sni_hosts, hosts, &path.key("sniHosts"));
+        let raw = raw.connection();
+        let connection = reading.l4_match(&raw, &path);
+        if reading.holds_in_mesh(&raw.gateways) {
+            matches.push(TlsMatch { sni_hosts, connection });
+        }
+    }
+    matches
+}
+
+impl Reading<'_, '_> {
+    /// Names that clients ask for, each below one of the hosts that the rules are for.
+    fn sni_hosts(&mut self, raw: &[String], hosts: &[Hostname], path: &Path) -> Vec<Hostname> {
+        let mut names = Vec::with_capacity(raw.len());
+        for (at, text) in raw.iter().enumerate() {
+            let path = path.index(at);
+            let below = |host: &Hostname| match host.as_str().strip_prefix('*') {
+                Some(suffix) => text.trim_start_matches('*').ends_with(suffix),
+                None => host.as_str() == text,
+            };
+            match name::sni(text) {
+                Err(what) => self.notes.invalid("invalid-host", &path, what),
+                Ok(_) if !hosts.iter().any(below) => {
+                    let all: Vec<&str> = hosts.iter().map(Hostname::as_str).collect();
+                    let what = format!("`{text}` is none of the hosts that the rules are for ({})", all.join(", "));
+                    self.notes.invalid("invalid-host", &path, what);
+                }
+                Ok(name) => names.push(name),
+            }
+        }
+        names
+    }
+}
+
+/// The conditions that can hold in the mesh; `None` where the rule is for gateways.
+fn matches(raw: &[L4Match], path: &Path, reading: &mut Reading<'_, '_>) -> Option<Vec<TcpMatch>> {
+    let mut matches = Vec::with_capacity(raw.len());
+    for (at, raw) in raw.iter().enumerate() {
         let read = reading.l4_match(raw, &path.index(at));
         if reading.holds_in_mesh(&raw.gateways) {
             matches.push(read);
         }
     }
-    let for_gateways = if raw.r#match.is_empty() { !reading.in_mesh } else { matches.is_empty() };
+    let for_gateways = if raw.is_empty() { !reading.in_mesh } else { matches.is_empty() };
     (!for_gateways).then_some(matches)
 }

@@ -3,10 +3,12 @@
 use super::raw::{HttpMatch as RawHttp, L4Match as RawL4, Text};
 use super::{MESH, Reading};
 use crate::model::{HttpMatch, StringMatch, TcpMatch};
-use crate::source::name;
 use crate::source::path::Path;
+use crate::source::{header, name};
+use crate::vocab::Namespace;
 use http::HeaderName;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 impl Reading<'_, '_> {
     /// Whether a condition for these gateways can hold in the mesh; they replace those of the object.
@@ -20,9 +22,9 @@ impl Reading<'_, '_> {
     /// The conditions of one HTTP match.
     pub fn http_match(&mut self, raw: &RawHttp, path: &Path) -> HttpMatch {
         HttpMatch {
-            name: None,
-            scheme: None,
-            query_params: Vec::new(),
+            name: (!raw.name.is_empty()).then(|| raw.name.as_str().into()),
+            scheme: self.optional(raw.scheme.as_ref(), &path.key("scheme")),
+            query_params: self.query_params(&raw.query_params, &path.key("queryParams")),
             uri: self.optional(raw.uri.as_ref(), &path.key("uri")),
             ignore_uri_case: raw.ignore_uri_case,
             method: self.optional(raw.method.as_ref(), &path.key("method")),
@@ -31,7 +33,7 @@ impl Reading<'_, '_> {
             authority: self.optional(raw.authority.as_ref(), &path.key("authority")),
             port: self.port(raw.port, &path.key("port")),
             source_labels: raw.source_labels.clone(),
-            source_namespace: (!raw.source_namespace.is_empty()).then(|| raw.source_namespace.as_str().into()),
+            source_namespace: self.namespace(&raw.source_namespace, &path.key("sourceNamespace")),
         }
     }
 
@@ -49,7 +51,7 @@ impl Reading<'_, '_> {
             destination_subnets,
             port: self.port(raw.port, &path.key("port")),
             source_labels: raw.source_labels.clone(),
-            source_namespace: (!raw.source_namespace.is_empty()).then(|| raw.source_namespace.as_str().into()),
+            source_namespace: self.namespace(&raw.source_namespace, &path.key("sourceNamespace")),
         }
     }
 
@@ -57,6 +59,19 @@ impl Reading<'_, '_> {
     pub fn port(&mut self, number: Option<i64>, path: &Path) -> Option<u16> {
         let number = number.filter(|number| *number != 0)?;
         name::port(number).map_err(|what| self.notes.invalid("invalid-port", path, what)).ok()
+    }
+
+    fn namespace(&mut self, text: &str, path: &Path) -> Option<Namespace> {
+        if text.is_empty() || name::is_label(text) {
+            return (!text.is_empty()).then(|| text.into());
+        }
+        self.notes.invalid("invalid-name", path, format!("`{text}` is not a namespace: a-z, 0-9 and `-`, at most 63"));
+        None
+    }
+
+    fn query_params(&mut self, raw: &BTreeMap<String, Text>, path: &Path) -> Vec<(Arc<str>, StringMatch)> {
+        let read = raw.iter().map(|(name, text)| Some((name.as_str().into(), self.text(text, &path.key(name))?)));
+        read.collect::<Vec<_>>().into_iter().flatten().collect()
     }
 
     fn optional(&mut self, raw: Option<&Text>, path: &Path) -> Option<StringMatch> {
@@ -68,21 +83,16 @@ impl Reading<'_, '_> {
         for (name, text) in raw {
             let path = path.key(name);
             let text = self.text(text, &path);
-            match HeaderName::from_bytes(name.as_bytes()) {
+            match header::name(name) {
                 Ok(name) => headers.extend(text.map(|text| (name, text))),
-                Err(_) => {
-                    let what = format!(
-                        "`{name}` is not a header name; for `:authority` and `:method` use the fields \
-                                        authority and method"
-                    );
-                    self.notes.error("invalid-header", &path, what);
-                }
+                Err(what) => self.notes.error("invalid-header", &path, what),
             }
         }
         headers
     }
 
-    fn text(&mut self, raw: &Text, path: &Path) -> Option<StringMatch> {
+    /// How a string is matched; any string where nothing is said.
+    pub fn text(&mut self, raw: &Text, path: &Path) -> Option<StringMatch> {
         match (&raw.exact, &raw.prefix, &raw.regex) {
             (None, None, None) => Some(StringMatch::Present),
             (Some(text), None, None) => Some(StringMatch::Exact(text.as_str().into())),

@@ -3,10 +3,17 @@
 //! What Istio would refuse (a typo, a bad pattern) refuses the object, and what was last good stays. What Istio has
 //! and we do not breaks the rule that has it where leaving it out would change the answer; see `unsupported`.
 
+mod answers;
+mod cors;
+mod faults;
+mod headers;
 mod http;
 mod l4;
 mod matches;
+mod mirrors;
 mod raw;
+mod retries;
+mod rewrite;
 mod route;
 mod unsupported;
 
@@ -17,6 +24,7 @@ use super::item::{Meaning, Raw};
 use super::name::{self, Lookup};
 use super::notes::Notes;
 use super::path::Path;
+use super::pending;
 use super::schema::VIRTUAL_SERVICE;
 use crate::model::{Object, VirtualService};
 use crate::vocab::Hostname;
@@ -30,6 +38,8 @@ struct Reading<'a, 'n> {
     lookup: Lookup<'a>,
     /// Whether rules that do not say for which gateways they are hold in the mesh.
     in_mesh: bool,
+    /// Whether others delegate to it, as it has no hosts.
+    is_delegate: bool,
     broken: Broken,
     notes: &'a mut Notes<'n>,
 }
@@ -40,10 +50,14 @@ pub fn read(scope: &Scope<'_>, raw: &Raw<'_>, notes: &mut Notes<'_>) -> Option<M
     let Decoded { value: spec, unsupported } =
         decode::<raw::Spec>(&value, &path, Strictness::Strict(&VIRTUAL_SERVICE), notes)?;
     let before = notes.errors();
-    let hosts = hosts(&spec.hosts, &path, scope.lookup(raw), notes);
+    let is_delegate = spec.hosts.is_empty();
+    if is_delegate {
+        only_http(&spec, &path, notes);
+    }
+    let hosts = hosts(&spec.hosts, &path.key("hosts"), scope.lookup(raw), notes);
     let export_to = export_to(&spec.export_to, &path.key("exportTo"), raw, notes);
     if spec.http.is_empty() && spec.tcp.is_empty() && spec.tls.is_empty() {
-        notes.error("missing-field", &path, "there is no rule: write `http` or `tcp`");
+        notes.error("missing-field", &path, "there is no rule: write `http`, `tls` or `tcp`");
     }
     if notes.errors() > before {
         return None;
@@ -57,10 +71,13 @@ pub fn read(scope: &Scope<'_>, raw: &Raw<'_>, notes: &mut Notes<'_>) -> Option<M
     }
     let broken = Broken::note(&unsupported, (&value, &path), notes);
     let before = notes.errors();
-    let mut reading = Reading { lookup: scope.lookup(raw), in_mesh, broken, notes };
+    let mut reading = Reading { lookup: scope.lookup(raw), in_mesh, is_delegate, broken, notes };
     let http = http::rules(&spec.http, &path.key("http"), &mut reading);
-    let mut tcp = l4::tls_rules(&spec.tls, &path.key("tls"), &mut reading);
-    tcp.extend(l4::tcp_rules(&spec.tcp, &path.key("tcp"), &mut reading));
+    let mut tls = l4::tls_rules(&spec.tls, &hosts, &path.key("tls"), &mut reading);
+    let mut tcp = l4::tcp_rules(&spec.tcp, &path.key("tcp"), &mut reading);
+    if pending::is_pending(pending::VIRTUAL_SERVICE, "tls[]") {
+        tcp = l4::refusing(std::mem::take(&mut tls)).chain(tcp).collect();
+    }
     // What broke a rule only is in `broken` and is no reason to refuse the object.
     if notes_refuse(&reading, before) {
         return None;
@@ -69,35 +86,34 @@ pub fn read(scope: &Scope<'_>, raw: &Raw<'_>, notes: &mut Notes<'_>) -> Option<M
         return Some(Meaning::Nothing);
     };
     let (id, origin) = (raw.id.clone(), raw.origin(notes));
-    Some(Meaning::object(Object::VirtualService(VirtualService {
-        id,
-        origin,
-        hosts,
-        export_to,
-        http,
-        tls: Vec::new(),
-        tcp,
-    })))
+    Some(Meaning::object(Object::VirtualService(VirtualService { id, origin, hosts, export_to, http, tls, tcp })))
 }
 
 /// Whether some rule is for the mesh although the object is not.
 fn mentions_mesh(spec: &raw::Spec) -> bool {
     let http = spec.http.iter().flat_map(|rule| &rule.r#match).map(|entry| &entry.gateways);
-    let l4 = spec.tcp.iter().chain(&spec.tls).flat_map(|rule| &rule.r#match).map(|entry| &entry.gateways);
-    http.chain(l4).flatten().any(|gateway| gateway == MESH)
+    let tcp = spec.tcp.iter().flat_map(|rule| &rule.r#match).map(|entry| &entry.gateways);
+    let tls = spec.tls.iter().flat_map(|rule| &rule.r#match).map(|entry| &entry.gateways);
+    http.chain(tcp).chain(tls).flatten().any(|gateway| gateway == MESH)
+}
+
+/// Without hosts it can only be what others delegate to.
+fn only_http(spec: &raw::Spec, path: &Path, notes: &mut Notes<'_>) {
+    for (field, there) in
+        [("gateways", !spec.gateways.is_empty()), ("tls", !spec.tls.is_empty()), ("tcp", !spec.tcp.is_empty())]
+    {
+        if there {
+            let what = "is not for a VirtualService without `hosts`, which others delegate to: add hosts, or remove it";
+            notes.error("missing-field", &path.key(field), what);
+        }
+    }
 }
 
 fn notes_refuse(reading: &Reading<'_, '_>, before: usize) -> bool {
     reading.notes.errors() > before + reading.broken.errors_of_rules()
 }
 
-fn hosts(raw: &[String], spec: &Path, lookup: Lookup<'_>, notes: &mut Notes<'_>) -> Vec<Hostname> {
-    if raw.is_empty() {
-        let what = "`hosts` is missing: name the Services that the rules are for (a VirtualService that another one \
-                    delegates to is not supported yet)";
-        notes.error("missing-field", spec, what);
-    }
-    let path = spec.key("hosts");
+fn hosts(raw: &[String], path: &Path, lookup: Lookup<'_>, notes: &mut Notes<'_>) -> Vec<Hostname> {
     let mut hosts = Vec::with_capacity(raw.len());
     for (at, text) in raw.iter().enumerate() {
         match name::host(text, lookup) {

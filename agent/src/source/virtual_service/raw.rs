@@ -1,91 +1,204 @@
-//! VirtualService as written: the fields that are implemented. All others are known to the schema.
+//! VirtualService as written: the fields that are read. All others are known to the schema.
 
 use crate::model::Labels;
-use serde::Deserialize;
+use crate::source::decode::raw;
+use crate::source::quantity::Percent;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Spec {
-    pub hosts: Vec<String>,
-    pub gateways: Vec<String>,
-    pub export_to: Vec<String>,
-    pub http: Vec<Http>,
-    pub tcp: Vec<L4>,
-    pub tls: Vec<L4>,
+raw!(Spec {
+    hosts: Vec<String>,
+    gateways: Vec<String>,
+    export_to: Vec<String>,
+    http: Vec<Http>,
+    tcp: Vec<Tcp>,
+    tls: Vec<Tls>,
+});
+
+raw!(Http {
+    name: String,
+    r#match: Vec<HttpMatch>,
+    route: Vec<HttpRoute>,
+    redirect: Option<Redirect>,
+    direct_response: Option<DirectResponse>,
+    delegate: Option<Delegate>,
+    rewrite: Option<Rewrite>,
+    timeout: Option<String>,
+    retries: Option<Retries>,
+    fault: Option<Fault>,
+    mirror: Option<Destination>,
+    mirrors: Vec<Mirror>,
+    mirror_percent: Option<i64>,
+    #[serde(rename = "mirror_percent")]
+    mirror_percent_of_old: Option<i64>,
+    mirror_percentage: Option<Percent>,
+    cors_policy: Option<Cors>,
+    headers: Headers,
+});
+
+raw!(HttpMatch {
+    name: String,
+    uri: Option<Text>,
+    ignore_uri_case: bool,
+    scheme: Option<Text>,
+    method: Option<Text>,
+    authority: Option<Text>,
+    headers: BTreeMap<String, Text>,
+    without_headers: BTreeMap<String, Text>,
+    query_params: BTreeMap<String, Text>,
+    port: Option<i64>,
+    source_labels: Labels,
+    source_namespace: String,
+    gateways: Vec<String>,
+});
+
+raw!(
+    /// Istio's StringMatch: one of these.
+    Text {
+        exact: Option<String>,
+        prefix: Option<String>,
+        regex: Option<String>,
+    }
+);
+
+raw!(Headers { request: HeaderOps, response: HeaderOps });
+
+raw!(HeaderOps {
+    set: BTreeMap<String, String>,
+    add: BTreeMap<String, String>,
+    remove: Vec<String>,
+});
+
+raw!(Redirect {
+    uri: String,
+    authority: String,
+    port: Option<i64>,
+    derive_port: Option<String>,
+    scheme: String,
+    redirect_code: Option<i64>,
+    prefix_rewrite: Option<String>,
+});
+
+raw!(DirectResponse {
+    status: Option<i64>,
+    body: Option<Body>,
+});
+
+raw!(Body {
+    string: Option<String>,
+    bytes: Option<String>,
+});
+
+raw!(Delegate { name: String, namespace: String });
+
+raw!(Rewrite {
+    uri: String,
+    authority: String,
+    uri_regex_rewrite: Option<RegexRewrite>,
+});
+
+raw!(RegexRewrite { r#match: String, rewrite: String });
+
+raw!(Retries {
+    attempts: i64,
+    per_try_timeout: Option<String>,
+    retry_on: String,
+    retry_remote_localities: Option<bool>,
+    retry_ignore_previous_hosts: Option<bool>,
+    backoff: Option<String>,
+});
+
+raw!(Fault {
+    delay: Option<Delay>,
+    abort: Option<Abort>,
+});
+
+raw!(Delay {
+    fixed_delay: Option<String>,
+    /// Deprecated: whole per cent.
+    percent: Option<i64>,
+    percentage: Option<Percent>,
+});
+
+raw!(Abort {
+    http_status: Option<i64>,
+    grpc_status: Option<String>,
+    percentage: Option<Percent>,
+});
+
+raw!(Mirror {
+    destination: Destination,
+    percentage: Option<Percent>,
+});
+
+raw!(Cors {
+    /// Deprecated: exact origins.
+    allow_origin: Vec<String>,
+    allow_origins: Vec<Text>,
+    allow_methods: Vec<String>,
+    allow_headers: Vec<String>,
+    expose_headers: Vec<String>,
+    max_age: Option<String>,
+    allow_credentials: bool,
+    unmatched_preflights: Option<String>,
+});
+
+raw!(Tcp {
+    r#match: Vec<L4Match>,
+    route: Vec<Route>,
+});
+
+raw!(Tls {
+    r#match: Vec<TlsMatch>,
+    route: Vec<Route>,
+});
+
+raw!(L4Match {
+    destination_subnets: Vec<String>,
+    port: Option<i64>,
+    source_labels: Labels,
+    source_namespace: String,
+    gateways: Vec<String>,
+});
+
+raw!(TlsMatch {
+    sni_hosts: Vec<String>,
+    destination_subnets: Vec<String>,
+    port: Option<i64>,
+    source_labels: Labels,
+    source_namespace: String,
+    gateways: Vec<String>,
+});
+
+impl TlsMatch {
+    /// The conditions that TCP rules have too.
+    pub fn connection(&self) -> L4Match {
+        L4Match {
+            destination_subnets: self.destination_subnets.clone(),
+            port: self.port,
+            source_labels: self.source_labels.clone(),
+            source_namespace: self.source_namespace.clone(),
+            gateways: self.gateways.clone(),
+        }
+    }
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Http {
-    pub name: String,
-    pub r#match: Vec<HttpMatch>,
-    pub route: Vec<Route>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct HttpMatch {
-    /// Only for people.
-    #[allow(dead_code)]
-    pub name: String,
-    pub uri: Option<Text>,
-    pub ignore_uri_case: bool,
-    pub method: Option<Text>,
-    pub authority: Option<Text>,
-    pub headers: BTreeMap<String, Text>,
-    pub without_headers: BTreeMap<String, Text>,
-    pub port: Option<i64>,
-    pub source_labels: Labels,
-    pub source_namespace: String,
-    pub gateways: Vec<String>,
-}
-
-/// Istio's StringMatch: one of these.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Text {
-    pub exact: Option<String>,
-    pub prefix: Option<String>,
-    pub regex: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct L4 {
-    pub r#match: Vec<L4Match>,
-    pub route: Vec<Route>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct L4Match {
-    pub destination_subnets: Vec<String>,
-    pub port: Option<i64>,
-    pub source_labels: Labels,
-    pub source_namespace: String,
-    pub gateways: Vec<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Route {
-    pub destination: Destination,
+raw!(Route {
+    destination: Destination,
     /// Anything: what is wrong with it breaks its rule only.
-    pub weight: Option<Value>,
-}
+    weight: Option<Value>,
+});
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Destination {
-    pub host: String,
-    pub subset: String,
-    pub port: Option<Port>,
-}
+raw!(HttpRoute {
+    destination: Destination,
+    weight: Option<Value>,
+    headers: Headers,
+});
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Port {
-    pub number: i64,
-}
+raw!(Destination {
+    host: String,
+    subset: String,
+    port: Option<Port>,
+});
+
+raw!(Port { number: i64 });

@@ -1,7 +1,7 @@
 //! Weighted destinations.
 
 use super::Reading;
-use super::raw::Route;
+use super::raw::{Destination as RawDestination, HttpRoute, Route};
 use crate::model::{Destination, WeightedDestination};
 use crate::source::name;
 use crate::source::path::Path;
@@ -19,24 +19,50 @@ pub struct Rule<'a> {
 }
 
 impl Reading<'_, '_> {
-    /// The destinations of a rule. Weights that cannot be used break the rule.
+    /// The destinations of a rule for connections. Weights that cannot be used break the rule.
     pub fn route(&mut self, raw: &[Route], rule: Rule<'_>) -> Vec<WeightedDestination> {
+        let all: Vec<_> = raw.iter().map(|entry| (&entry.destination, entry.weight.as_ref())).collect();
+        let route = self.weighted(&all, rule);
+        route.into_iter().flatten().collect()
+    }
+
+    /// The destinations of a rule for requests.
+    pub fn http_route(&mut self, raw: &[HttpRoute], rule: Rule<'_>) -> Vec<WeightedDestination> {
+        let all: Vec<_> = raw.iter().map(|entry| (&entry.destination, entry.weight.as_ref())).collect();
+        let mut route = self.weighted(&all, rule);
+        let path = rule.path.key("route");
+        for (at, (entry, raw)) in route.iter_mut().zip(raw).enumerate() {
+            let filters = self.header_filters(&raw.headers, &path.index(at).key("headers"), rule);
+            if let Some(entry) = entry {
+                entry.filters = filters;
+            }
+        }
+        route.into_iter().flatten().collect()
+    }
+
+    /// One for each that is written, none for those that are wrong.
+    fn weighted(
+        &mut self,
+        raw: &[(&RawDestination, Option<&Value>)],
+        rule: Rule<'_>,
+    ) -> Vec<Option<WeightedDestination>> {
         let path = rule.path.key("route");
         let mut route = Vec::with_capacity(raw.len());
-        for (at, entry) in raw.iter().enumerate() {
+        for (at, (destination, weight)) in raw.iter().enumerate() {
             let path = path.index(at);
-            let weight = self.weight(entry.weight.as_ref(), &path.key("weight"), rule, raw.len());
-            let destination = self.destination(entry, &path.key("destination"));
-            route.extend(destination.map(|destination| WeightedDestination::new(destination, weight)));
+            let weight = self.weight(*weight, &path.key("weight"), rule, raw.len());
+            let destination = self.destination(destination, &path.key("destination"));
+            route.push(destination.map(|destination| WeightedDestination::new(destination, weight)));
         }
-        if route.len() > 1 && route.len() == raw.len() && self.broken.reason(rule.list, rule.index).is_none() {
-            self.sum(&route, &path, rule);
+        let read: Vec<_> = route.iter().flatten().collect();
+        if read.len() > 1 && read.len() == raw.len() && self.broken.reason(rule.list, rule.index).is_none() {
+            self.sum(&read, &path, rule);
         }
         route
     }
 
-    fn destination(&mut self, raw: &Route, path: &Path) -> Option<Destination> {
-        let raw = &raw.destination;
+    /// Where traffic, or a copy of it, goes.
+    pub fn destination(&mut self, raw: &RawDestination, path: &Path) -> Option<Destination> {
         let port = raw.port.as_ref().map(|port| name::port(port.number));
         if let Some(Err(what)) = &port {
             self.notes.invalid("invalid-port", &path.key("port").key("number"), what);
@@ -71,7 +97,7 @@ impl Reading<'_, '_> {
         }
     }
 
-    fn sum(&mut self, route: &[WeightedDestination], path: &Path, rule: Rule<'_>) {
+    fn sum(&mut self, route: &[&WeightedDestination], path: &Path, rule: Rule<'_>) {
         let total: u64 = route.iter().map(|entry| u64::from(entry.weight)).sum();
         if total == 0 {
             let what = "all weights are 0: give the destinations that should get traffic a weight";
@@ -92,7 +118,7 @@ impl Reading<'_, '_> {
             _ => "until then connections of this rule are refused",
         };
         self.notes.error(code, path, format!("{what}; {effect}"));
-        self.broken.add(rule.list, rule.index, what.to_owned(), 1);
+        self.broken.add(rule.list, rule.index, what.to_owned());
     }
 }
 

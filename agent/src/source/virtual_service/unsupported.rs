@@ -1,29 +1,16 @@
-//! What a VirtualService may say that is not implemented, and what becomes of the rule that says it.
+//! What a VirtualService may say that is not executed, and what becomes of the rule that says it.
 //!
 //! Leaving out a redirect would answer a request otherwise than written, so its rule is broken: who it takes is
 //! refused. Leaving out a retry or a time limit changes when an answer comes, not which: the rule stays.
 
-use crate::source::decode::find;
 use crate::source::notes::Notes;
 use crate::source::path::{Path, Step};
+use crate::source::pending::{Effect, VIRTUAL_SERVICE, entry, present};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Fields whose absence leaves every answer what it was.
-const HARMLESS: &[&str] = &[
-    "timeout",
-    "retries",
-    "mirror",
-    "mirrors",
-    "mirrorPercent",
-    "mirrorPercentage",
-    "mirror_percent",
-    "corsPolicy",
-    "statPrefix",
-];
-
-/// Rules that cannot be applied as written, by list (`http`, `tcp`) and index.
+/// Rules that cannot be applied as written, by list (`http`, `tcp`, `tls`) and index.
 #[derive(Debug, Default)]
 pub struct Broken {
     rules: BTreeMap<(String, usize), Arc<str>>,
@@ -31,46 +18,43 @@ pub struct Broken {
 }
 
 impl Broken {
-    /// Notes every field that is not implemented (paths below `spec`).
-    pub fn note(paths: &[Path], (spec, base): (&Value, &Path), notes: &mut Notes<'_>) -> Self {
+    /// Notes every field that is not executed: those that are read, and those that are not (paths below `spec`).
+    pub fn note(unread: &[Path], (spec, base): (&Value, &Path), notes: &mut Notes<'_>) -> Self {
         let mut broken = Self::default();
-        for path in paths {
-            let at = base.join(path);
-            let [Step::Key(list), Step::Index(index), ..] = path.steps() else {
-                notes.warning("unsupported-field", &at, "is not supported yet and is ignored");
-                continue;
-            };
-            match (list.as_str(), path.last_key()) {
-                // All of `tls` is noted rule by rule, see `l4`.
-                ("tls", _) => {}
-                (_, "fault") => broken.fault(find(spec, path), (list, *index), &at, notes),
-                (_, field) if HARMLESS.contains(&field) => harmless(&at, notes),
-                (_, field) => {
-                    notes.error("unsupported-field", &at, refused(list));
-                    broken.mark(list, *index, format!("{field} is not supported"));
-                }
-            }
+        let read = present(VIRTUAL_SERVICE, spec);
+        let unread = unread.iter().filter(|path| !read.contains(path));
+        for path in read.iter().chain(unread) {
+            broken.field(path, &base.join(path), notes);
         }
         broken
     }
 
-    /// A delay changes when an answer comes; an abort is an answer.
-    fn fault(&mut self, fault: Option<&Value>, (list, index): (&str, usize), at: &Path, notes: &mut Notes<'_>) {
-        for key in fault.and_then(Value::as_object).into_iter().flat_map(|fault| fault.keys()) {
-            match key.as_str() {
-                "delay" => harmless(&at.key(key), notes),
-                _ => {
-                    notes.error("unsupported-field", &at.key(key), refused(list));
-                    self.mark(list, index, format!("fault.{key} is not supported"));
-                }
+    fn field(&mut self, path: &Path, at: &Path, notes: &mut Notes<'_>) {
+        let (effect, advice) =
+            entry(VIRTUAL_SERVICE, path).map_or((Effect::Breaks, ""), |(_, effect, say)| (*effect, *say));
+        match (path.steps(), effect) {
+            ([Step::Key(list), Step::Index(index), rest @ ..], Effect::Breaks) => {
+                notes.error("unsupported-field", at, refused(list, advice));
+                let field = rest.iter().rev().find_map(|step| match step {
+                    Step::Key(key) => Some(key.as_str()),
+                    Step::Index(_) => None,
+                });
+                let why = match (field, rest) {
+                    (None, _) => format!("{list} rules are not supported"),
+                    (Some(field), [Step::Key(above), Step::Key(_)]) => format!("{above}.{field} is not supported"),
+                    (Some(field), _) => format!("{field} is not supported"),
+                };
+                self.mark(list, *index, why);
             }
+            ([_, _, _, ..], _) => notes.warning("unsupported-field", at, ignored(advice)),
+            _ => notes.warning("unsupported-field", at, "is not supported yet and is ignored"),
         }
     }
 
-    /// Breaks a rule for a reason that was noted as `errors` errors after `note`.
-    pub fn add(&mut self, list: &str, index: usize, why: String, errors: usize) {
+    /// Breaks a rule for a reason that was noted as an error after `note`.
+    pub fn add(&mut self, list: &str, index: usize, why: String) {
         self.mark(list, index, why);
-        self.errors += errors;
+        self.errors += 1;
     }
 
     /// Why a rule is broken; the first reason.
@@ -88,16 +72,23 @@ impl Broken {
     }
 }
 
-fn harmless(at: &Path, notes: &mut Notes<'_>) {
-    notes.warning("unsupported-field", at, "is not supported yet and is ignored; the rest of the rule is in force");
+fn ignored(advice: &str) -> String {
+    match advice {
+        "" => "is not supported yet and is ignored; the rest of the rule is in force".to_owned(),
+        _ => format!("is not supported and is ignored: {advice}"),
+    }
 }
 
 /// What happens to whom a broken rule takes.
-pub fn refused(list: &str) -> &'static str {
-    match list {
+fn refused(list: &str, advice: &str) -> String {
+    let effect = match list {
         "http" => "is not supported yet, and leaving it out would change the answer: requests of this rule get 500",
         _ => {
             "is not supported yet, and leaving it out would change where it goes: connections of this rule are refused"
         }
+    };
+    match advice {
+        "" => effect.to_owned(),
+        _ => format!("{effect} ({advice})"),
     }
 }
