@@ -28,6 +28,8 @@ pub mod source;
 
 pub mod snapshot;
 
+pub mod analyze;
+
 pub mod admin;
 
 pub mod options;

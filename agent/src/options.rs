@@ -1,5 +1,6 @@
 //! The command line: parsed once, into plain values.
 
+use crate::analyze::{Format, Settings};
 use crate::telemetry::{AccessLog, LogFormat};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
@@ -27,6 +28,8 @@ pub enum Command {
     Connections(AskOptions),
     /// List the workloads that a running agent knows
     Workloads(AskOptions),
+    /// Check manifests without a cluster: what is unknown, unsupported, dangling, unreachable or contradictory
+    Analyze(AnalyzeOptions),
     /// Print the version
     Version,
 }
@@ -184,6 +187,49 @@ pub struct AskOptions {
     pub output: Output,
 }
 
+/// Which manifests are checked, and how strictly.
+#[derive(Clone, Debug, Args)]
+pub struct AnalyzeOptions {
+    /// Manifests: files, directories with everything below (*.yaml, *.yml, *.json), or - for standard input
+    #[arg(value_name = "FILE|DIR|-", required = true)]
+    pub files: Vec<PathBuf>,
+    /// The domain of the cluster's Services
+    #[arg(long, env = "UNDERPASS_CLUSTER_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local")]
+    pub cluster_domain: String,
+    /// The trust domain of the mesh's identities
+    #[arg(long, env = "UNDERPASS_TRUST_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local")]
+    pub trust_domain: String,
+    /// A code that is not reported; may be given several times (in the environment: separated by commas)
+    #[arg(long, env = "UNDERPASS_IGNORE", value_name = "CODE", value_delimiter = ',')]
+    pub ignore: Vec<String>,
+    /// From which severity on the exit code is 1
+    #[arg(long, env = "UNDERPASS_FAIL_ON", value_enum, default_value_t = FailOn::Error)]
+    pub fail_on: FailOn,
+    /// How to print what was found
+    #[arg(long, short, env = "UNDERPASS_OUTPUT", value_enum, default_value_t = Format::Text)]
+    pub output: Format,
+}
+
+impl AnalyzeOptions {
+    /// What the manifests are read with.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            cluster_domain: self.cluster_domain.clone(),
+            trust_domain: self.trust_domain.clone(),
+            ignore: self.ignore.clone(),
+        }
+    }
+}
+
+/// From which severity on a check fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    /// Something is not in force.
+    Error,
+    /// Something works otherwise than written.
+    Warning,
+}
+
 /// How answers are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Output {
@@ -240,7 +286,8 @@ mod tests {
     fn every_flag_can_come_from_the_environment() {
         let command = Options::command();
         for sub in command.get_subcommands() {
-            for flag in sub.get_arguments().filter(|flag| !["help", "version"].contains(&flag.get_id().as_str())) {
+            let named = sub.get_arguments().filter(|flag| !flag.is_positional());
+            for flag in named.filter(|flag| !["help", "version"].contains(&flag.get_id().as_str())) {
                 let env = flag.get_env().unwrap_or_default().to_string_lossy().into_owned();
                 let id = flag.get_id().as_str().to_uppercase();
                 assert_eq!(env, format!("UNDERPASS_{id}"), "{} of {}", flag.get_id(), sub.get_name());

@@ -23,6 +23,7 @@ const ROWS: &[(&str, u8)] = &[
     ("relay", 5),
     ("telemetry", 5),
     ("connection", 6),
+    ("analyze", 6),
     ("admin", 7),
     ("options", 7),
     ("node", 8),

@@ -1,10 +1,12 @@
 //! A pod as the mesh sees it.
 
+use super::Locality;
 use crate::vocab::{Hostname, NetworkName, NodeName, SpiffeId, WorkloadId};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// Kubernetes labels.
 pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
@@ -48,6 +50,11 @@ pub struct Workload {
     pub tunnel: TunnelProtocol,
     /// Whether its Ready condition holds.
     pub ready: bool,
+    /// Since when, where that is known.
+    #[serde(skip)]
+    pub ready_since: Option<SystemTime>,
+    /// Where it is: its label `istio-locality`, else what its node says.
+    pub locality: Locality,
 }
 
 impl Workload {

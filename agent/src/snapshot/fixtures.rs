@@ -78,6 +78,8 @@ pub fn pod_in(cluster: &str, id: &str, ip: &str, pairs: &[(&str, &str)]) -> Work
         enrolled: true,
         tunnel: TunnelProtocol::Underpass,
         ready: true,
+        ready_since: None,
+        locality: Locality::default(),
     }
 }
 

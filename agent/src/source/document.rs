@@ -7,13 +7,15 @@ use super::notes::{Notes, at, finding};
 use super::path::Path;
 use super::schema::{METADATA, nearest};
 use super::yaml::{self, Node, SyntaxError};
-use super::{Scope, destination_rule, endpoint_slice, gateway, name, namespace, peer_authentication, pod, salvage};
+use super::{
+    Scope, destination_rule, endpoint_slice, gateway, name, namespace, node, peer_authentication, pod, salvage,
+};
 use super::{service, split, virtual_service};
 use crate::model::{Kind, ObjectId, Severity};
 use serde_json::Value;
 
 /// Where an object is that does not say.
-const DEFAULT_NAMESPACE: &str = "default";
+pub(super) const DEFAULT_NAMESPACE: &str = "default";
 
 /// A file gets at most this many findings, so that garbage cannot fill the agent's memory.
 const MAX_FINDINGS: usize = 200;
@@ -150,6 +152,7 @@ fn item(scope: &Scope<'_>, kind: ItemKind, (value, path): (&Value, &Path), notes
 fn content_of(scope: &Scope<'_>, kind: ItemKind, raw: &Raw<'_>, notes: &mut Notes<'_>) -> Outcome {
     let meaning = match kind {
         ItemKind::Namespace => namespace::read(raw, notes),
+        ItemKind::Node => Some(node::read(raw)),
         ItemKind::Mesh(Kind::Workload) => pod::read(raw, notes),
         ItemKind::Mesh(Kind::Service) => service::read(scope, raw, notes),
         ItemKind::Mesh(Kind::EndpointSlice) => endpoint_slice::read(scope, raw, notes),
@@ -175,14 +178,14 @@ fn identify(kind: ItemKind, meta: &Value, path: &Path, notes: &mut Notes<'_>) ->
         return None;
     };
     let namespace = match kind {
-        ItemKind::Namespace => "",
+        ItemKind::Namespace | ItemKind::Node => "",
         ItemKind::Mesh(_) => text("namespace").unwrap_or(DEFAULT_NAMESPACE),
     };
     if !name::is_subdomain(name) {
         let what = format!("`{name}` is not a name: a-z, 0-9, `-` and `.`");
         notes.invalid("invalid-name", &path.key("name"), what);
     }
-    if kind != ItemKind::Namespace && !name::is_label(namespace) {
+    if !matches!(kind, ItemKind::Namespace | ItemKind::Node) && !name::is_label(namespace) {
         let what = format!("`{namespace}` is not a namespace: a-z, 0-9 and `-`, at most 63");
         notes.invalid("invalid-name", &path.key("namespace"), what);
     }

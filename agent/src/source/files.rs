@@ -28,10 +28,11 @@ pub struct Files {
 
 /// What is below a directory.
 #[derive(Default)]
-struct Found {
-    files: Vec<(PathBuf, Signature)>,
+pub(super) struct Found {
+    /// Manifests, in no particular order.
+    pub(super) files: Vec<(PathBuf, Signature)>,
     /// Directories that exist and cannot be read.
-    closed: Vec<(PathBuf, io::Error)>,
+    pub(super) closed: Vec<(PathBuf, io::Error)>,
 }
 
 impl Files {
@@ -146,9 +147,15 @@ fn unreadable(at: String, error: &io::Error) -> Finding {
     finding(Severity::Error, "unreadable", at, &what)
 }
 
-fn read(path: &Path) -> io::Result<String> {
+/// The text of a file, within bounds.
+pub(super) fn read(path: &Path) -> io::Result<String> {
+    text(fs::File::open(path)?)
+}
+
+/// The text of something, within bounds.
+pub(super) fn text(from: impl Read) -> io::Result<String> {
     let mut bytes = Vec::new();
-    fs::File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    from.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_FILE {
         return Err(io::Error::other(format!("it is larger than {} MiB: split it", MAX_FILE >> 20)));
     }
@@ -158,7 +165,8 @@ fn read(path: &Path) -> io::Result<String> {
     })
 }
 
-fn walk(path: &Path, depth: usize, found: &mut Found) {
+/// Every manifest at or below a path, also through links.
+pub(super) fn walk(path: &Path, depth: usize, found: &mut Found) {
     let Ok(meta) = fs::metadata(path) else { return };
     if meta.is_file() && is_manifest(path) {
         found.files.push((path.to_owned(), signature(&meta)));

@@ -4,7 +4,7 @@ use super::kinds::ItemKind;
 use super::notes::Notes;
 use super::path::Path;
 use super::pod::PodDraft;
-use crate::model::{Finding, Labels, Object, ObjectId, Origin, PeerAuthentication};
+use crate::model::{Finding, Labels, Locality, Object, ObjectId, Origin, PeerAuthentication};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -62,6 +62,8 @@ pub enum Outcome {
 pub enum Meaning {
     /// A namespace's labels.
     Namespace(Labels),
+    /// Where a node is.
+    Node(Locality),
     /// A pod, which its namespace has a say in.
     Pod(Box<PodDraft>),
     /// Anything that stands for itself.

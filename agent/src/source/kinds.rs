@@ -8,6 +8,8 @@ use crate::model::{Kind, Severity};
 pub enum ItemKind {
     /// A Namespace: its labels enrol its pods.
     Namespace,
+    /// A Node: its labels say where its pods are.
+    Node,
     /// What the data path reads.
     Mesh(Kind),
 }
@@ -17,6 +19,7 @@ impl ItemKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Namespace => "Namespace",
+            Self::Node => "Node",
             Self::Mesh(Kind::Workload) => "Pod",
             Self::Mesh(Kind::Service) => "Service",
             Self::Mesh(Kind::EndpointSlice) => "EndpointSlice",
@@ -48,6 +51,7 @@ const ISTIO_SECURITY: &[&str] = &["v1", "v1beta1"];
 
 const READ: &[(&str, &[&str], ItemKind)] = &[
     ("", &["v1"], ItemKind::Namespace),
+    ("", &["v1"], ItemKind::Node),
     ("", &["v1"], ItemKind::Mesh(Kind::Workload)),
     ("", &["v1"], ItemKind::Mesh(Kind::Service)),
     ("discovery.k8s.io", &["v1"], ItemKind::Mesh(Kind::EndpointSlice)),
@@ -89,7 +93,6 @@ const CORE: &[&str] = &[
     "Event",
     "LimitRange",
     "List",
-    "Node",
     "PersistentVolume",
     "PersistentVolumeClaim",
     "PodTemplate",

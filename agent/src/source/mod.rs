@@ -18,7 +18,9 @@ mod item;
 mod kinds;
 mod name;
 mod namespace;
+mod node;
 mod notes;
+mod offline;
 mod path;
 mod peer_authentication;
 mod pending;
@@ -37,6 +39,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
+pub use offline::{Declared, Given, OfflineError, Text, gather, read_given};
 pub use watch::{read_once, watch};
 
 use crate::model::{Change, Finding};

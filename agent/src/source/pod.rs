@@ -2,17 +2,21 @@
 
 use super::decode::{Strictness, decode};
 use super::item::{Meaning, Metadata, OwnerReference, Raw};
+use super::node::own_locality;
 use super::notes::Notes;
-use crate::model::{Labels, TunnelProtocol, Workload};
+use crate::model::{Labels, Locality, TunnelProtocol, Workload};
 use crate::vocab::{
     ClusterName, Namespace, NetworkName, NodeName, PodId, ServiceAccount, SpiffeId, TrustDomain, WorkloadId,
 };
 use serde::Deserialize;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// Says on a Namespace or a Pod whether the mesh takes care of it.
 const ENROLMENT: &str = "istio.io/dataplane-mode";
+/// Where a pod says it is itself.
+const LOCALITY: &str = "istio-locality";
 const NETWORK: &str = "topology.istio.io/network";
 const TUNNEL: &str = "underpass.io/tunnel";
 /// istio-cni writes it on pods that a ztunnel serves.
@@ -46,10 +50,11 @@ struct PodIp {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 struct Condition {
     r#type: String,
     status: String,
+    last_transition_time: Option<String>,
 }
 
 /// A pod as it says itself, before its namespace has its say.
@@ -62,6 +67,7 @@ pub struct PodDraft {
     labels: Labels,
     owner: Arc<str>,
     ready: bool,
+    ready_since: Option<SystemTime>,
     host_network: bool,
     tunnel: Option<TunnelProtocol>,
     redirected: bool,
@@ -77,6 +83,8 @@ pub struct Surroundings<'a> {
     pub trust_domain: &'a TrustDomain,
     /// The labels of the pod's namespace.
     pub namespace: Option<&'a Labels>,
+    /// Where its node is.
+    pub node: Option<&'a Locality>,
 }
 
 /// Reads a pod. Pods that ended or have no address yet mean nothing.
@@ -104,6 +112,7 @@ pub fn read(raw: &Raw<'_>, notes: &mut Notes<'_>) -> Option<Meaning> {
     if addresses.is_empty() || matches!(status.phase.as_str(), "Succeeded" | "Failed") {
         return Some(Meaning::Nothing);
     }
+    let ready = status.conditions.iter().find(|one| one.r#type == "Ready" && one.status == "True");
     let account = spec.service_account_name.or(spec.service_account).filter(|name| !name.is_empty());
     Some(Meaning::Pod(Box::new(PodDraft {
         id: PodId { namespace: raw.id.namespace.clone(), name: raw.id.name.clone() },
@@ -111,7 +120,9 @@ pub fn read(raw: &Raw<'_>, notes: &mut Notes<'_>) -> Option<Meaning> {
         node: spec.node_name.into(),
         service_account: account.unwrap_or_else(|| "default".to_owned()).into(),
         owner: owner(raw.meta).into(),
-        ready: status.conditions.iter().any(|condition| condition.r#type == "Ready" && condition.status == "True"),
+        ready: ready.is_some(),
+        // A time that cannot be read is as good as none: only a new pod's first minutes hang on it.
+        ready_since: ready.and_then(|one| humantime::parse_rfc3339(one.last_transition_time.as_deref()?).ok()),
         host_network: spec.host_network,
         tunnel,
         redirected: raw.meta.annotations.get(REDIRECTION).is_some_and(|value| value == "enabled"),
@@ -173,10 +184,16 @@ impl PodDraft {
         &self.id.namespace
     }
 
+    /// The node that it is on.
+    pub fn node(&self) -> &NodeName {
+        &self.node
+    }
+
     /// The pod within its surroundings.
     pub fn place(&self, around: &Surroundings<'_>) -> Workload {
         let label = |keys: [&str; 3]| keys.iter().find_map(|key| self.labels.get(*key)).filter(|v| !v.is_empty());
         let enrolled = self.is_enrolled(around.namespace);
+        let own_place = self.labels.get(LOCALITY).and_then(|value| own_locality(value));
         let network = self.labels.get(NETWORK).map_or_else(|| around.network.clone(), |name| name.as_ref().into());
         Workload {
             id: WorkloadId { cluster: around.cluster.clone(), pod: self.id.clone() },
@@ -199,6 +216,8 @@ impl PodDraft {
             enrolled: enrolled && !self.is_ztunnels(),
             tunnel: self.tunnel(enrolled),
             ready: self.ready,
+            ready_since: self.ready_since,
+            locality: own_place.or_else(|| around.node.cloned()).unwrap_or_default(),
         }
     }
 

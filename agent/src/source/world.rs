@@ -6,8 +6,8 @@ use super::notes::finding;
 use super::peer_authentication::denying;
 use super::pod::{Surroundings, network_of};
 use super::{Config, Counts, Update};
-use crate::model::{Change, Finding, Kind, Labels, Object, ObjectId, ObjectKey, Origin, Severity};
-use crate::vocab::{ClusterName, Namespace, NetworkName};
+use crate::model::{Change, Finding, Kind, Labels, Locality, Object, ObjectId, ObjectKey, Origin, Severity};
+use crate::vocab::{ClusterName, Namespace, NetworkName, NodeName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -178,6 +178,22 @@ impl World {
             let pods: Vec<Key> = pods.cloned().collect();
             self.touched.extend(pods);
         }
+        self.spread_nodes();
+    }
+
+    /// A node that changed its place changes the place of its pods.
+    fn spread_nodes(&mut self) {
+        let nodes: BTreeSet<(&ClusterName, &str)> = self.touched.iter().filter_map(node_of).collect();
+        if nodes.is_empty() {
+            return;
+        }
+        let on_one = |(cluster, key): &Key| match self.meaning(cluster, key) {
+            Some(Meaning::Pod(draft)) => nodes.contains(&(cluster, draft.node().as_str())),
+            _ => false,
+        };
+        let pods = self.holders.keys().filter(|(_, key)| key.kind == ItemKind::Mesh(Kind::Workload));
+        let moved: Vec<Key> = pods.filter(|key| on_one(key)).cloned().collect();
+        self.touched.extend(moved);
     }
 
     fn change(&mut self, (cluster, key): &Key) -> Option<Change> {
@@ -205,10 +221,11 @@ impl World {
                     network: &network,
                     trust_domain: &self.config.trust_domain,
                     namespace: self.namespace(cluster, draft.namespace()),
+                    node: self.node(cluster, draft.node()),
                 };
                 Some(Object::Workload(draft.place(&around)))
             }
-            Meaning::Namespace(_) | Meaning::Nothing => None,
+            Meaning::Namespace(_) | Meaning::Node(_) | Meaning::Nothing => None,
         }
     }
 
@@ -221,6 +238,14 @@ impl World {
         let id = ObjectId { namespace: "".into(), name: name.as_str().into() };
         match self.meaning(cluster, &ItemKey { kind: ItemKind::Namespace, id })? {
             Meaning::Namespace(labels) => Some(labels),
+            _ => None,
+        }
+    }
+
+    fn node(&self, cluster: &ClusterName, name: &NodeName) -> Option<&Locality> {
+        let id = ObjectId { namespace: "".into(), name: name.as_str().into() };
+        match self.meaning(cluster, &ItemKey { kind: ItemKind::Node, id })? {
+            Meaning::Node(locality) => Some(locality),
             _ => None,
         }
     }
@@ -295,6 +320,10 @@ fn lost(key: &ItemKey, slot: &Slot) -> Slot {
 fn duplicate(key: &ItemKey, at: &Origin, first: &Origin) -> Finding {
     let what = format!("{key} stands in {first} too, and that one is used: remove one");
     finding(Severity::Error, "duplicate-object", at.to_string(), &what)
+}
+
+fn node_of((cluster, key): &Key) -> Option<(&ClusterName, &str)> {
+    (key.kind == ItemKind::Node).then_some((cluster, &*key.id.name))
 }
 
 fn pod_key(namespace: &str) -> ItemKey {

@@ -6,6 +6,7 @@ mod http_mistakes;
 mod http_rules;
 mod kinds;
 mod live;
+mod nodes;
 mod policy;
 mod routes;
 mod samples;

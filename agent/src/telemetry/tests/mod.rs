@@ -25,6 +25,8 @@ pub fn workload(owner: &str, name: &str) -> Arc<Workload> {
         enrolled: true,
         tunnel: TunnelProtocol::Underpass,
         ready: true,
+        ready_since: None,
+        locality: Default::default(),
     })
 }
 
