@@ -153,6 +153,8 @@ fn request(report: Report) -> RequestRecord {
         response_bytes: report.response_bytes,
         duration: Duration::from_micros(report.duration_us),
         flag: known_flag(&report.flag),
+        attempts: 1,
+        rule: None,
         error: None,
     }
 }

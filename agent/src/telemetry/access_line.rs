@@ -78,6 +78,10 @@ impl Line {
         self.number("response_bytes", record.response_bytes);
         self.maybe("user_agent", header(&record.user_agent));
         self.maybe("request_id", header(&record.request_id));
+        self.maybe("route", record.rule.as_deref());
+        if record.attempts > 1 {
+            self.number("attempts", record.attempts.into());
+        }
         self.word("response_flags", record.flag);
         self.end(record.duration, record.error.as_deref());
     }

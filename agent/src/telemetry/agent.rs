@@ -21,6 +21,8 @@ pub struct Agent {
     handshakes: Mutex<BTreeMap<(Direction, &'static str, &'static str), u64>>,
     sessions: Mutex<BTreeMap<(Direction, &'static str), Arc<Sessions>>>,
     setup: Mutex<BTreeMap<(Direction, &'static str), Arc<Histogram>>>,
+    retries: AtomicU64,
+    mirrored: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 /// Tunnel sessions of one direction and protocol. Keep it: counting is one atomic add.
@@ -91,6 +93,16 @@ impl Agent {
         self.sessions.lock().entry((direction, tunnel)).or_default().clone()
     }
 
+    /// A request was sent again, so often.
+    pub fn retried(&self, times: u64) {
+        self.retries.fetch_add(times, Ordering::Relaxed);
+    }
+
+    /// A mirror's copy of a request ended, with Envoy's response flag.
+    pub fn mirrored(&self, flag: &'static str) {
+        *self.mirrored.lock().entry(flag).or_default() += 1;
+    }
+
     pub(super) fn setup_took(&self, direction: Direction, tunnel: &'static str, took: Duration) {
         let histogram = self.setup.lock().entry((direction, tunnel)).or_default().clone();
         histogram.observe_thousandths(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
@@ -107,6 +119,16 @@ impl Agent {
         self.write_certificates(page);
         self.write_tunnels(page);
         self.write_setup(page);
+        self.write_requests(page);
+    }
+
+    fn write_requests(&self, page: &mut Page) {
+        let help = "Attempts at requests after their first, to the same endpoint or another.";
+        page.single("underpass_request_retries_total", Kind::Counter, help, self.retries.load(Ordering::Relaxed));
+        page.family("underpass_mirrored_requests_total", Kind::Counter, "Copies of requests sent to mirrors.");
+        for (flag, count) in &*self.mirrored.lock() {
+            page.sample(Labels::default().with("response_flags", flag).as_str(), count);
+        }
     }
 
     fn write_findings(&self, page: &mut Page) {

@@ -207,6 +207,10 @@ pub struct RequestRecord {
     pub duration: Duration,
     /// Label `response_flags`: `-`, or why this agent answered itself (`NR`, `UF`, `UH`, `DC` ..., Envoy's words).
     pub flag: &'static str,
+    /// How often it was sent or tried to be sent, retries included; 0 where it went nowhere.
+    pub attempts: u32,
+    /// The rule that took it, where it has a name.
+    pub rule: Option<Arc<str>>,
     /// What went wrong, for the log.
     pub error: Option<String>,
 }

@@ -1,6 +1,7 @@
 //! Answers that we make ourselves, in the words that Istio's users know.
 
-use super::{DialError, Protocol, Refused};
+use super::{DialError, Protocol, Refused, Settled};
+use crate::route::retry::Attempt;
 use http::header::{CONTENT_TYPE, SERVER};
 use http::{HeaderName, HeaderValue, StatusCode};
 use std::borrow::Cow;
@@ -10,17 +11,34 @@ pub(super) struct Failure {
     pub(super) status: StatusCode,
     pub(super) flag: &'static str,
     pub(super) reason: Cow<'static, str>,
+    pub(super) kind: Kind,
+}
+
+/// What a failure means for another attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Another attempt would end the same way.
+    Final,
+    /// No connection to the endpoint.
+    Unreachable,
+    /// It broke off.
+    Reset { head_sent: bool },
+    /// The endpoint has not seen it.
+    RefusedStream,
+    /// It took too long.
+    TimedOut,
 }
 
 impl From<Refused> for Failure {
     fn from(refused: Refused) -> Self {
-        Self { status: refused.status, flag: refused.flag, reason: refused.reason }
+        Self { status: refused.status, flag: refused.flag, reason: refused.reason, kind: Kind::Final }
     }
 }
 
 impl From<DialError> for Failure {
     fn from(error: DialError) -> Self {
-        Self { status: StatusCode::SERVICE_UNAVAILABLE, flag: error.flag, reason: error.reason }
+        let kind = if error.retriable { Kind::Unreachable } else { Kind::Final };
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, flag: error.flag, reason: error.reason, kind }
     }
 }
 
@@ -34,14 +52,48 @@ impl From<&hyper::Error> for Failure {
         } else {
             (StatusCode::SERVICE_UNAVAILABLE, "UC", "upstream disconnect/reset before headers")
         };
-        Self { status, flag, reason: reason.into() }
+        let refused = stream_error(error).and_then(h2::Error::reason) == Some(h2::Reason::REFUSED_STREAM);
+        let kind = if refused { Kind::RefusedStream } else { Kind::Reset { head_sent: true } };
+        Self { status, flag, reason: reason.into(), kind }
     }
 }
 
 impl Failure {
     /// A request whose body ended before its end. The client is most likely gone and does not read this.
     pub(super) fn broken_off() -> Self {
-        Self { status: StatusCode::BAD_REQUEST, flag: "DC", reason: "request body broke off".into() }
+        Self::last(StatusCode::BAD_REQUEST, "DC", "request body broke off")
+    }
+
+    /// The rule's time, or that of one attempt, is up.
+    pub(super) fn timed_out() -> Self {
+        let (status, reason) = (StatusCode::GATEWAY_TIMEOUT, "upstream request timeout".into());
+        Self { status, flag: "UT", reason, kind: Kind::TimedOut }
+    }
+
+    /// One that no other attempt would mend.
+    pub(super) fn last(status: StatusCode, flag: &'static str, reason: &'static str) -> Self {
+        Self { status, flag, reason: reason.into(), kind: Kind::Final }
+    }
+
+    /// What the endpoint did; none where it is not to blame.
+    pub(super) fn settled(&self) -> Option<Settled> {
+        match self.kind {
+            Kind::Final => None,
+            Kind::Unreachable => Some(Settled::Unreachable),
+            Kind::Reset { .. } | Kind::RefusedStream => Some(Settled::Reset),
+            Kind::TimedOut => Some(Settled::TimedOut),
+        }
+    }
+
+    /// The same for the words of `retryOn`.
+    pub(super) fn attempt(&self) -> Option<Attempt<'static>> {
+        match self.kind {
+            Kind::Final => None,
+            Kind::Unreachable => Some(Attempt::ConnectFailure),
+            Kind::Reset { head_sent } => Some(Attempt::Reset { head_sent }),
+            Kind::RefusedStream => Some(Attempt::RefusedStream),
+            Kind::TimedOut => Some(Attempt::TimedOut),
+        }
     }
 }
 

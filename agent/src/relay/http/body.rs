@@ -1,9 +1,7 @@
-//! Bodies on their way: counted, never gathered.
+//! A request's body on its way: counted, and gathered only where it may be needed again.
 
-use super::Upstreams;
-use super::line::Line;
-use super::record::Record;
-use super::session::Ticket;
+use super::copied::Copy;
+use super::kept::{Kept, View};
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use http_body::{Body, Frame, SizeHint};
@@ -13,6 +11,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
+/// Why a body ended before its end.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BodyError {
+    /// The client's connection, or what came over it.
+    #[error("{0}")]
+    Client(hyper::Error),
+    /// The application's connection, or what came over it.
+    #[error("{0}")]
+    Upstream(hyper::Error),
+    /// Another attempt reads it now, or a copy fell behind.
+    #[error("the body is no longer read here")]
+    Superseded,
+    /// The rule's time is up.
+    #[error("the time for the answer is up")]
+    TimedOut,
+}
+
 /// What is known of a request body from outside of the connection that sends it.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
@@ -20,11 +35,22 @@ pub(super) struct Meter {
     broken: AtomicBool,
     held: AtomicBool,
     waiting: AtomicWaker,
+    ended: AtomicBool,
+    watching: AtomicWaker,
 }
 
 impl Meter {
     pub(super) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// What the client's side delivered.
+    pub(super) fn note(&self, polled: Option<&Result<Frame<Bytes>, hyper::Error>>) {
+        match polled {
+            Some(Ok(frame)) => self.count(frame),
+            Some(Err(_)) => self.broken.store(true, Ordering::Relaxed),
+            None => {}
+        }
     }
 
     fn count(&self, frame: &Frame<Bytes>) {
@@ -36,6 +62,21 @@ impl Meter {
     /// The client's side failed before the body's end.
     pub(super) fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Relaxed)
+    }
+
+    /// All of it came, or no more of it is wanted.
+    pub(super) fn end(&self) {
+        if !self.ended.swap(true, Ordering::AcqRel) {
+            self.watching.wake();
+        }
+    }
+
+    pub(super) fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.ended.load(Ordering::Acquire) {
+            return Poll::Ready(());
+        }
+        self.watching.register(cx.waker());
+        if self.ended.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Keeps the body back until [`Meter::release`]: the client waits for `100 Continue`, and hyper sends that when
@@ -59,154 +100,105 @@ impl Meter {
 }
 
 /// The client's body, or none.
-pub(super) struct RequestBody(Option<(Incoming, Arc<Meter>)>);
+pub(super) struct RequestBody(Flow);
+
+enum Flow {
+    None,
+    /// Straight from the client's connection.
+    Once(Incoming, Arc<Meter>),
+    Kept(View),
+    Copy(Copy, Arc<Meter>),
+}
 
 impl RequestBody {
     pub(super) fn new(incoming: Incoming) -> Self {
-        Self(if incoming.is_end_stream() { None } else { Some((incoming, Arc::default())) })
+        Self(if incoming.is_end_stream() { Flow::None } else { Flow::Once(incoming, Arc::default()) })
     }
 
     pub(super) fn none() -> Self {
-        Self(None)
+        Self(Flow::None)
+    }
+
+    pub(super) fn copy(copy: Copy) -> Self {
+        Self(Flow::Copy(copy, Arc::default()))
+    }
+
+    pub(super) fn view(kept: Option<&Arc<Kept>>) -> Self {
+        Self(kept.map_or(Flow::None, |kept| Flow::Kept(kept.view())))
+    }
+
+    /// The body as one that can be read again and copied; none if there is none.
+    pub(super) fn keep(mut self) -> Option<Arc<Kept>> {
+        match std::mem::replace(&mut self.0, Flow::None) {
+            Flow::Once(incoming, meter) => Some(Kept::new(incoming, meter)),
+            Flow::Kept(view) => Some(Arc::clone(view.kept())),
+            Flow::None | Flow::Copy(..) => None,
+        }
     }
 
     pub(super) fn meter(&self) -> Option<&Arc<Meter>> {
-        self.0.as_ref().map(|(_, meter)| meter)
+        match &self.0 {
+            Flow::None => None,
+            Flow::Once(_, meter) | Flow::Copy(_, meter) => Some(meter),
+            Flow::Kept(view) => Some(view.meter()),
+        }
     }
 }
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some((incoming, meter)) = &mut self.0 else { return Poll::Ready(None) };
-        ready!(meter.poll_released(cx));
-        let polled = ready!(Pin::new(incoming).poll_frame(cx));
-        match &polled {
-            Some(Ok(frame)) => meter.count(frame),
-            Some(Err(_)) => meter.broken.store(true, Ordering::Relaxed),
-            None => {}
-        }
-        Poll::Ready(polled)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|(incoming, _)| incoming.is_end_stream())
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |(incoming, _)| incoming.size_hint())
-    }
-}
-
-/// The answer's body, together with what carries it: the connection goes back to the pool at its end.
-pub(super) struct ResponseBody<U: Upstreams> {
-    source: Source,
-    line: Option<Box<Line<U>>>,
-    ticket: Option<Ticket<U>>,
-    record: Option<Box<Record<U>>>,
-}
-
-enum Source {
-    Upstream(Incoming),
-    Ours(Bytes),
-}
-
-impl<U: Upstreams> ResponseBody<U> {
-    pub(super) fn ours(text: Bytes, record: Option<Box<Record<U>>>) -> Self {
-        Self { source: Source::Ours(text), line: None, ticket: None, record }
-    }
-
-    pub(super) fn first(incoming: Incoming, line: Box<Line<U>>, record: Box<Record<U>>) -> Self {
-        Self { source: Source::Upstream(incoming), line: Some(line), ticket: None, record: Some(record) }
-    }
-
-    pub(super) fn second(incoming: Incoming, ticket: Ticket<U>, record: Box<Record<U>>) -> Self {
-        Self { source: Source::Upstream(incoming), line: None, ticket: Some(ticket), record: Some(record) }
-    }
-
-    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let incoming = match &mut self.source {
-            Source::Upstream(incoming) => incoming,
-            Source::Ours(text) if text.is_empty() => return Poll::Ready(None),
-            Source::Ours(text) => return Poll::Ready(Some(Ok(Frame::data(std::mem::take(text))))),
-        };
-        let polled = Pin::new(&mut *incoming).poll_frame(cx);
-        let Some(line) = self.line.as_mut().filter(|_| polled.is_pending()) else { return polled };
-        line.drive(cx);
-        Pin::new(incoming).poll_frame(cx)
-    }
-
-    fn note(&mut self, frame: &Frame<Bytes>) {
-        let Some(record) = &mut self.record else { return };
-        if let Some(data) = frame.data_ref() {
-            record.outcome.response_bytes += data.len() as u64;
-        }
-        if let Some(trailers) = frame.trailers_ref() {
-            record.note_grpc(trailers);
-        }
-    }
-
-    /// All of it went: hands in the account and gives back what carried it.
-    fn complete(&mut self) {
-        self.ticket = None;
-        let Some(mut record) = self.record.take() else { return };
-        if let Some(line) = self.line.take() {
-            record.relay.pool.put(line);
-        }
-        record.close();
-    }
-
-    fn break_off(&mut self) {
-        self.line = None;
-        self.ticket = None;
-        if let Some(mut record) = self.record.take() {
-            record.flag("UC");
-            record.close();
-        }
-    }
-}
-
-impl<U: Upstreams> Body for ResponseBody<U> {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = ready!(self.poll_source(cx));
-        match &polled {
-            Some(Ok(frame)) => {
-                self.note(frame);
-                if frame.is_trailers() || self.is_end_stream() {
-                    self.complete();
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.0 {
+            Flow::None => Poll::Ready(None),
+            Flow::Once(incoming, meter) => {
+                ready!(meter.poll_released(cx));
+                let polled = ready!(Pin::new(&mut *incoming).poll_frame(cx));
+                meter.note(polled.as_ref());
+                if polled.is_none() || incoming.is_end_stream() {
+                    meter.end();
                 }
+                Poll::Ready(polled.map(|frame| frame.map_err(BodyError::Client)))
             }
-            Some(Err(_)) => self.break_off(),
-            None => self.complete(),
+            Flow::Kept(view) => {
+                ready!(view.meter().poll_released(cx));
+                view.poll_frame(cx)
+            }
+            Flow::Copy(copy, meter) => {
+                let polled = ready!(copy.poll_frame(cx));
+                if let Some(Ok(frame)) = &polled {
+                    meter.count(frame);
+                }
+                Poll::Ready(polled)
+            }
         }
-        Poll::Ready(polled)
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.source {
-            Source::Upstream(incoming) => incoming.is_end_stream(),
-            Source::Ours(text) => text.is_empty(),
+        match &self.0 {
+            Flow::None => true,
+            Flow::Once(incoming, _) => incoming.is_end_stream(),
+            Flow::Kept(view) => view.is_end_stream(),
+            Flow::Copy(copy, _) => copy.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
-            Source::Upstream(incoming) => incoming.size_hint(),
-            Source::Ours(text) => SizeHint::with_exact(text.len() as u64),
+        match &self.0 {
+            Flow::None => SizeHint::with_exact(0),
+            Flow::Once(incoming, _) => incoming.size_hint(),
+            Flow::Kept(view) => view.size_hint(),
+            Flow::Copy(copy, _) => copy.size_hint(),
         }
     }
 }
 
-impl<U: Upstreams> Drop for ResponseBody<U> {
+impl Drop for RequestBody {
     fn drop(&mut self) {
-        // hyper does not ask for a body that is at its end from the start.
-        if self.is_end_stream() {
-            self.complete();
+        // Trailers are a body's last frame, after which hyper does not ask again; and what is not wanted will not come.
+        if let Some(meter) = self.meter() {
+            meter.end();
         }
     }
 }

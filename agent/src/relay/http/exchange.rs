@@ -1,46 +1,67 @@
 //! One request and its answer.
 
 use super::answer::{Failure, answer};
-use super::body::{RequestBody, ResponseBody};
-use super::record::Record;
+use super::body::RequestBody;
+use super::carrier::Carrier;
+use super::record::{DELAYED, Record};
+use super::response::ResponseBody;
 use super::serve::Relay;
-use super::{Dialed, Protocol, Upstreams};
-use super::{first, hops, second, upgrade};
+use super::{Protocol, Upstreams, Verdict};
+use super::{attempts, drain, hops, mirror, upgrade};
+use crate::route;
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, Version};
+use http::header::CONTENT_LENGTH;
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use std::borrow::Cow;
 use std::sync::Arc;
+use tokio::time::sleep;
 
 type Answer<U> = Response<ResponseBody<U>>;
 
 /// Routes a request, carries it, and answers: exactly once, whatever happens.
 pub(super) async fn exchange<U: Upstreams>(relay: Arc<Relay<U>>, request: Request<Incoming>) -> Answer<U> {
-    let (head, incoming) = request.into_parts();
+    let (mut head, incoming) = request.into_parts();
     let mut record = Record::open(&relay, &head);
-    match relay.upstreams.route(&head) {
-        Ok(target) => record.target = Some(target),
-        Err(refused) => return refuse(record, refused.into()),
+    let ruling = match relay.upstreams.route(&head) {
+        Ok(ruling) => ruling,
+        Err(refused) => {
+            drain::drain(&head, incoming).await;
+            return refuse(record, refused.into());
+        }
+    };
+    if let Some(delay) = ruling.delay {
+        Box::pin(sleep(delay)).await;
+        record.flag(DELAYED);
     }
+    let target = match ruling.verdict {
+        Verdict::Forward(target) => target,
+        Verdict::Answer(answer) => {
+            drain::drain(&head, incoming).await;
+            return give(record, &head, answer);
+        }
+    };
+    relay.upstreams.shape_request(&target, &mut head);
+    record.target = Some(target);
     let body = RequestBody::new(incoming);
     record.meter = body.meter().cloned();
-    let request = Request::from_parts(head, body);
-    if request.version() == Version::HTTP_2 {
-        over_second(record, request).await
+    if head.version == Version::HTTP_2 {
+        over_second(record, head, body).await
     } else {
-        over_first(record, request).await
+        over_first(record, head, body).await
     }
 }
 
-async fn over_first<U: Upstreams>(mut record: Box<Record<U>>, request: Request<RequestBody>) -> Answer<U> {
-    let (mut head, body) = request.into_parts();
+async fn over_first<U: Upstreams>(mut record: Box<Record<U>>, mut head: Parts, body: RequestBody) -> Answer<U> {
     let switching = if hops::leave_request(&mut head) { head.extensions.remove::<OnUpgrade>() } else { None };
     if head.version == Version::HTTP_10 && head.headers.contains_key(http::header::HOST) {
         head.version = Version::HTTP_11;
     }
     let connect = head.method == Method::CONNECT;
-    let (response, line) = match first::carry(&mut record, Request::from_parts(head, body)).await {
+    let body = if switching.is_some() { body } else { mirror::send(&record, &head, body) };
+    let (response, carrier) = match attempts::carry(&mut record, Request::from_parts(head, body)).await {
         Ok(carried) => carried,
         Err(failure) => return refuse(record, failure),
     };
@@ -49,55 +70,66 @@ async fn over_first<U: Upstreams>(mut record: Box<Record<U>>, request: Request<R
     head.version = Version::HTTP_11;
     let switched = head.status == StatusCode::SWITCHING_PROTOCOLS || (connect && head.status.is_success());
     hops::leave_response(&mut head.headers, switched);
-    if !switched {
-        return Response::from_parts(head, ResponseBody::first(incoming, line, record));
-    }
+    shape(&record, &mut head.headers);
+    let line = match carrier {
+        Carrier::Line(line) if switched => line,
+        carrier => return Response::from_parts(head, ResponseBody::upstream(incoming, carrier, record)),
+    };
     head.extensions.remove::<OnUpgrade>();
     let Some(client) = switching else { return refuse(record, unasked()) };
     upgrade::begin(client, line, record);
     Response::from_parts(head, ResponseBody::ours(Bytes::new(), None))
 }
 
-async fn over_second<U: Upstreams>(mut record: Box<Record<U>>, request: Request<RequestBody>) -> Answer<U> {
-    if request.method() == Method::CONNECT {
+async fn over_second<U: Upstreams>(mut record: Box<Record<U>>, head: Parts, body: RequestBody) -> Answer<U> {
+    if head.method == Method::CONNECT {
         return refuse(record, no_tunnel());
     }
-    let (response, ticket) = match second::carry(&mut record, request).await {
+    let body = mirror::send(&record, &head, body);
+    let (response, carrier) = match attempts::carry(&mut record, Request::from_parts(head, body)).await {
         Ok(carried) => carried,
         Err(failure) => return refuse(record, failure),
     };
-    let (head, incoming) = response.into_parts();
+    let (mut head, incoming) = response.into_parts();
     record.outcome.status = head.status.as_u16();
     if record.outcome.protocol == Protocol::Grpc {
         record.note_grpc(&head.headers);
     }
-    Response::from_parts(head, ResponseBody::second(incoming, ticket, record))
+    shape(&record, &mut head.headers);
+    Response::from_parts(head, ResponseBody::upstream(incoming, carrier, record))
 }
 
-/// Opens a stream to the record's target, or to the next one while nothing has been sent.
-///
-/// # Errors
-/// That of the last endpoint tried.
-pub(super) async fn dial<U: Upstreams>(record: &mut Record<U>) -> Result<(Dialed<U::Io, U::Handle>, U::Key), Failure> {
-    let relay = Arc::clone(&record.relay);
-    let mut tried = Vec::new();
-    loop {
-        let Some(target) = record.target.clone() else { return Err(unrouted()) };
-        let error = match relay.upstreams.dial(&target).await {
-            Ok(dialed) => return Ok((dialed, relay.upstreams.key(&target))),
-            Err(error) => error,
-        };
-        tried.push(target);
-        let next = if error.retriable { relay.upstreams.another(&tried) } else { None };
-        record.target = Some(next.ok_or(error)?);
+fn shape<U: Upstreams>(record: &Record<U>, headers: &mut http::HeaderMap) {
+    if let Some(target) = &record.target {
+        record.relay.upstreams.shape_response(target, headers);
     }
+}
+
+/// The answer that a rule gives.
+fn give<U: Upstreams>(mut record: Box<Record<U>>, request: &Parts, answer: route::Answer) -> Answer<U> {
+    if answer.flag != super::outcome::NOTHING {
+        record.flag(answer.flag);
+    }
+    record.outcome.status = answer.status.as_u16();
+    record.outcome.grpc_status = answer.grpc_status.map(u16::from);
+    let (mut head, ()) = Response::new(()).into_parts();
+    (head.status, head.headers) = (answer.status, answer.headers);
+    let bodiless = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let mut body = if bodiless { Bytes::new() } else { answer.body };
+    if request.method == Method::HEAD {
+        head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        body = Bytes::new();
+    }
+    Response::from_parts(head, ResponseBody::ours(body, Some(record)))
 }
 
 fn refuse<U: Upstreams>(mut record: Box<Record<U>>, failure: Failure) -> Answer<U> {
     record.flag(failure.flag);
-    let (head, text, grpc_status) = answer(failure, record.outcome.protocol);
+    let (mut head, text, grpc_status) = answer(failure, record.outcome.protocol);
     record.outcome.status = head.status.as_u16();
     record.outcome.grpc_status = grpc_status;
+    // A script of another origin may not read an error that does not say so.
+    shape(&record, &mut head.headers);
     let text = match text {
         Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
         Cow::Owned(text) => Bytes::from(text),
@@ -107,13 +139,9 @@ fn refuse<U: Upstreams>(mut record: Box<Record<U>>, failure: Failure) -> Answer<
 
 /// An application that switches protocols without being asked is broken (RFC 9110 section 7.8).
 fn unasked() -> Failure {
-    Failure { status: StatusCode::BAD_GATEWAY, flag: "UPE", reason: "upstream switched protocols unasked".into() }
+    Failure::last(StatusCode::BAD_GATEWAY, "UPE", "upstream switched protocols unasked")
 }
 
 fn no_tunnel() -> Failure {
-    Failure { status: StatusCode::NOT_IMPLEMENTED, flag: "DPE", reason: "CONNECT over HTTP/2 is not relayed".into() }
-}
-
-fn unrouted() -> Failure {
-    Failure { status: StatusCode::NOT_FOUND, flag: "NR", reason: "no route".into() }
+    Failure::last(StatusCode::NOT_IMPLEMENTED, "DPE", "CONNECT over HTTP/2 is not relayed")
 }

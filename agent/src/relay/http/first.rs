@@ -3,7 +3,7 @@
 use super::Upstreams;
 use super::answer::Failure;
 use super::body::{Meter, RequestBody};
-use super::exchange::dial;
+use super::dial::dial;
 use super::line::Line;
 use super::record::Record;
 use http::Request;
@@ -44,11 +44,13 @@ pub(super) async fn carry<U: Upstreams>(
             Ok(response) => return Ok((response, line)),
             Err(error) => error,
         };
-        let unsent = error.take_message().filter(|_| reused);
+        let unsent = error.take_message();
+        let head_sent = unsent.is_none();
         // A connection closed while the request was on its way (RFC 9112 section 9.3.1): once, and only if the
         // application cannot tell that it got it twice.
-        let again = unsent.or_else(|| spare.filter(|_| line.is_silent()).inspect(|_| may_reuse = false));
-        request = again.ok_or_else(|| record.failure(error.error()))?;
+        let spare = spare.filter(|_| line.is_silent()).inspect(|_| may_reuse = false);
+        let again = unsent.filter(|_| reused).or(spare);
+        request = again.ok_or_else(|| record.failure(error.error(), head_sent))?;
     }
 }
 

@@ -5,7 +5,7 @@
 
 use super::body::RequestBody;
 use super::tapped::{Heard, Tapped};
-use super::{Dialed, Upstreams};
+use super::{Dialed, Upstreams, Wear};
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -29,6 +29,8 @@ pub(super) struct Line<U: Upstreams> {
     heard: Arc<Heard>,
     /// Of `heard` when the present request was sent.
     before: u64,
+    sent: u32,
+    pub(super) wear: Wear,
     pub(super) handle: U::Handle,
     pub(super) key: U::Key,
 }
@@ -50,7 +52,8 @@ impl<U: Upstreams> Line<U> {
             .handshake(wire)
             .await?;
         let connection = Some(connection);
-        Ok(Box::new(Self { sender, connection, left: None, heard, before: 0, handle: dialed.handle, key }))
+        let (handle, wear) = (dialed.handle, dialed.wear);
+        Ok(Box::new(Self { sender, connection, left: None, heard, before: 0, sent: 0, wear, handle, key }))
     }
 
     /// Sends a request and waits for the head of its answer.
@@ -62,6 +65,7 @@ impl<U: Upstreams> Line<U> {
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
         self.before = self.heard.so_far();
+        self.sent = self.sent.saturating_add(1);
         let mut reply = pin!(self.sender.try_send_request(request));
         poll_fn(|cx| {
             drive(&mut self.connection, &mut self.left, cx);
@@ -83,6 +87,11 @@ impl<U: Upstreams> Line<U> {
     pub(super) fn rests(&mut self) -> bool {
         self.drive(&mut Context::from_waker(Waker::noop()));
         self.connection.is_some() && self.sender.is_ready()
+    }
+
+    /// Whether it has carried as many requests as it may.
+    pub(super) fn is_worn(&self) -> bool {
+        self.wear.requests.is_some_and(|most| self.sent >= most)
     }
 
     /// Closes a connection at rest, in order as far as that needs no waiting.

@@ -6,16 +6,25 @@
 //! that serves the client: no second task, no wake-up between threads. HTTP/2 sessions are shared.
 
 mod answer;
+mod attempts;
 mod body;
+mod carrier;
 mod clock;
+mod copied;
+mod deadline;
 mod detect;
+mod dial;
+mod drain;
 mod exchange;
 mod first;
 mod hops;
+mod kept;
 mod line;
+mod mirror;
 mod outcome;
 mod pool;
 mod record;
+mod response;
 mod second;
 mod serve;
 mod session;
@@ -27,7 +36,7 @@ mod watch;
 pub use outcome::{Protocol, RequestOutcome};
 pub use pool::Pool;
 pub use serve::{Limits, ServeError, serve};
-pub use upstreams::{DialError, Dialed, Refused, Upstreams};
+pub use upstreams::{DialError, Dialed, Refused, Ruling, Settled, Terms, Upstreams, Verdict, Wear};
 
 #[cfg(test)]
 mod tests;

@@ -32,6 +32,10 @@ pub struct RequestOutcome {
     pub duration: Duration,
     /// Envoy's response flag, `-` when nothing is to be said.
     pub flag: &'static str,
+    /// How often it was sent, or tried to be.
+    pub attempts: u32,
+    /// Whether it is a mirror's copy, of which the client knows nothing.
+    pub copy: bool,
 }
 
 /// What a request is, as Istio's `request_protocol` label has it.
@@ -62,6 +66,8 @@ impl RequestOutcome {
             response_bytes: 0,
             duration: Duration::ZERO,
             flag: NOTHING,
+            attempts: 0,
+            copy: false,
         }
     }
 

@@ -19,6 +19,8 @@ pub struct Pool<U: Upstreams> {
     shards: Box<[Mutex<Shard<U>>]>,
     /// Idle HTTP/1 connections of one key in one shard.
     most: usize,
+    /// Mirrors' copies under way.
+    copies: AtomicUsize,
 }
 
 struct Shard<U: Upstreams> {
@@ -32,6 +34,8 @@ struct Resting<U: Upstreams> {
     since: Instant,
 }
 
+/// Mirrors' copies of the whole agent: a mirror that hangs must not fill the memory.
+const COPIES: usize = 256;
 /// Idle HTTP/1 connections of one key in the whole agent.
 const MOST: usize = 128;
 /// Longer than a client's pause, shorter than the idle limits of common servers is not possible (Node: 5 s), so a
@@ -45,7 +49,7 @@ impl<U: Upstreams> Pool<U> {
     pub fn new() -> Self {
         let cores = available_parallelism().map_or(1, usize::from);
         let shard = || Mutex::new(Shard { resting: HashMap::new(), sessions: HashMap::new() });
-        Self { shards: (0..cores).map(|_| shard()).collect(), most: MOST.div_ceil(cores) }
+        Self { shards: (0..cores).map(|_| shard()).collect(), most: MOST.div_ceil(cores), copies: AtomicUsize::new(0) }
     }
 
     /// Closes what idled too long or whose peer went, forever. To be run beside the listeners, once per agent.
@@ -89,6 +93,9 @@ impl<U: Upstreams> Pool<U> {
         if !line.rests() {
             return;
         }
+        if line.is_worn() {
+            return line.retire();
+        }
         let surplus = lock(&self.shards[self.mine()]).put(line, self.most);
         if let Some(surplus) = surplus {
             surplus.line.retire();
@@ -104,8 +111,24 @@ impl<U: Upstreams> Pool<U> {
         Arc::clone(shard.sessions.entry(key.clone()).or_default())
     }
 
+    /// A place for a mirror's copy, until the result is dropped; none if too many are under way.
+    pub(super) fn place_for_copy(self: &Arc<Self>) -> Option<CopyPlace<U>> {
+        let place = CopyPlace(Arc::clone(self));
+        let before = self.copies.fetch_add(1, Ordering::Relaxed);
+        (before < COPIES).then_some(place)
+    }
+
     fn mine(&self) -> usize {
         thread_number() % self.shards.len()
+    }
+}
+
+/// See [`Pool::place_for_copy`].
+pub(super) struct CopyPlace<U: Upstreams>(Arc<Pool<U>>);
+
+impl<U: Upstreams> Drop for CopyPlace<U> {
+    fn drop(&mut self) {
+        self.0.copies.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -132,7 +155,9 @@ impl<U: Upstreams> Shard<U> {
 
     fn close_old(&mut self, now: Instant) {
         for of_key in self.resting.values_mut() {
-            let old = of_key.iter().take_while(|resting| now.duration_since(resting.since) > IDLE).count();
+            let is_old =
+                |resting: &Resting<U>| now.duration_since(resting.since) > resting.line.wear.idle.unwrap_or(IDLE);
+            let old = of_key.iter().take_while(|resting| is_old(resting)).count();
             of_key.drain(..old).for_each(|resting| resting.line.retire());
             of_key.retain_mut(|resting| resting.line.rests());
         }

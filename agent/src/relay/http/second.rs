@@ -3,7 +3,7 @@
 use super::Upstreams;
 use super::answer::{Failure, stream_error};
 use super::body::RequestBody;
-use super::exchange::dial;
+use super::dial::dial;
 use super::first::spare;
 use super::record::Record;
 use super::session::Ticket;
@@ -38,8 +38,11 @@ pub(super) async fn carry<U: Upstreams>(
         if lost {
             ticket.condemn();
         }
-        let unsent = error.take_message().filter(|_| reused && attempt < ATTEMPTS);
-        request = unsent.or(spare.filter(|_| lost)).ok_or_else(|| record.failure(error.error()))?;
+        let unsent = error.take_message();
+        let head_sent = unsent.is_none();
+        let unsent = unsent.filter(|_| reused && attempt < ATTEMPTS);
+        let again = unsent.or(spare.filter(|_| lost));
+        request = again.ok_or_else(|| record.failure(error.error(), head_sent))?;
         attempt += 1;
     }
 }

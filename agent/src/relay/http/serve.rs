@@ -1,9 +1,9 @@
 //! One captured connection, from its first byte to its last answer.
 
-use super::body::ResponseBody;
 use super::clock::{Clock, End, Step};
 use super::detect::{Spoken, detect};
 use super::exchange::exchange;
+use super::response::ResponseBody;
 use super::tapped::Tapped;
 use super::upgrade::Switch;
 use super::watch::Watch;

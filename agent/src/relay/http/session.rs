@@ -2,12 +2,12 @@
 
 use super::body::RequestBody;
 use super::pool::IDLE;
-use super::{Dialed, Upstreams};
+use super::{Dialed, Upstreams, Wear};
 use hyper::client::conn::http2::{Builder, Connection, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use tokio::time::Instant;
@@ -23,8 +23,11 @@ pub(super) struct Sessions<U: Upstreams> {
 pub(super) struct Session<U: Upstreams> {
     sender: SendRequest<RequestBody>,
     pub(super) handle: U::Handle,
+    wear: Wear,
     connection: Shared<U>,
     streams: AtomicUsize,
+    /// Streams so far.
+    begun: AtomicU32,
     /// Streams that the peer allows; 0 until its settings came.
     limit: AtomicUsize,
     /// A request learned that it takes no more.
@@ -65,7 +68,11 @@ impl<U: Upstreams> Sessions<U> {
     /// # Errors
     /// The stream broke while the preface was written.
     pub(super) async fn open(&self, dialed: Dialed<U::Io, U::Handle>, header_bytes: u32) -> hyper::Result<Ticket<U>> {
-        let (sender, connection) = Builder::new(TokioExecutor::new())
+        let mut builder = Builder::new(TokioExecutor::new());
+        if let Some((interval, patience)) = dialed.wear.ping {
+            builder.timer(TokioTimer::new()).keep_alive_interval(interval).keep_alive_timeout(patience);
+        }
+        let (sender, connection) = builder
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(header_bytes)
@@ -79,8 +86,10 @@ impl<U: Upstreams> Sessions<U> {
         let session = Arc::new(Session {
             sender,
             handle: dialed.handle,
+            wear: dialed.wear,
             connection,
             streams: AtomicUsize::new(0),
+            begun: AtomicU32::new(0),
             limit: AtomicUsize::new(0),
             gone: AtomicBool::new(false),
             idle: Mutex::new(Instant::now()),
@@ -114,9 +123,10 @@ impl<U: Upstreams> Session<U> {
     }
 
     fn has_room(&self) -> bool {
+        let own = self.wear.streams.map_or(STREAMS, |most| most as usize);
         let most = match self.allowed() {
-            0 => STREAMS,
-            allowed => allowed.min(STREAMS),
+            0 => own,
+            allowed => allowed.min(own),
         };
         self.streams.load(Ordering::Relaxed) < most && self.is_open()
     }
@@ -133,13 +143,19 @@ impl<U: Upstreams> Session<U> {
     }
 
     fn is_old(&self, now: Instant) -> bool {
-        self.streams.load(Ordering::Relaxed) == 0 && now.duration_since(*lock(&self.idle)) > IDLE
+        self.streams.load(Ordering::Relaxed) == 0
+            && now.duration_since(*lock(&self.idle)) > self.wear.idle.unwrap_or(IDLE)
     }
 }
 
 impl<U: Upstreams> Ticket<U> {
     fn new(session: &Arc<Session<U>>) -> Self {
         session.streams.fetch_add(1, Ordering::Relaxed);
+        if let Some(most) = session.wear.requests
+            && session.begun.fetch_add(1, Ordering::Relaxed) + 1 >= most
+        {
+            session.gone.store(true, Ordering::Relaxed);
+        }
         Self { session: Arc::clone(session) }
     }
 

@@ -18,7 +18,9 @@ pub(super) struct Switch<U: Upstreams> {
 }
 
 /// Leaves the switch for the connection's own task to make when its HTTP side is done.
-pub(super) fn begin<U: Upstreams>(client: OnUpgrade, line: Box<Line<U>>, record: Box<Record<U>>) {
+pub(super) fn begin<U: Upstreams>(client: OnUpgrade, line: Box<Line<U>>, mut record: Box<Record<U>>) {
+    // The rule's time is that of the answer, which came.
+    record.deadline = None;
     let relay = std::sync::Arc::clone(&record.relay);
     relay.leave_for_later(Switch { client, line, record });
 }

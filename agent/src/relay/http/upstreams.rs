@@ -1,11 +1,14 @@
 //! What the conductor provides for one captured connection: routes, connections, and an ear for outcomes.
 
 use super::RequestOutcome;
-use http::StatusCode;
+use crate::model::http_rule::Retry;
+use crate::route::Answer;
 use http::request::Parts;
+use http::{HeaderMap, StatusCode};
 use std::borrow::Cow;
 use std::future::Future;
 use std::hash::Hash;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Where requests of one captured connection may go. All methods but `dial` are called in the request's path: short.
@@ -19,12 +22,26 @@ pub trait Upstreams: Send + Sync + 'static {
     type Target: Clone + Send + Sync + 'static;
     /// What streams may be shared within: endpoint address, source identity, and all else that sets them apart.
     type Key: Clone + Eq + Hash + Send + Sync + 'static;
+    /// One retry that is under way, counted until it is dropped.
+    type Retrying: Send + 'static;
 
     /// Decides for one request. Called once per request, with the headers as the client sent them.
     ///
     /// # Errors
     /// The answer that the client gets instead.
-    fn route(&self, request: &Parts) -> Result<Self::Target, Refused>;
+    fn route(&self, request: &Parts) -> Result<Ruling<Self::Target>, Refused>;
+
+    /// Makes the request what the destination is to see.
+    fn shape_request(&self, target: &Self::Target, request: &mut Parts);
+
+    /// Makes the answer what the client is to see.
+    fn shape_response(&self, target: &Self::Target, headers: &mut HeaderMap);
+
+    /// What the rule says of times and retries. The same for all targets of one request.
+    fn terms<'a>(&'a self, target: &'a Self::Target) -> Terms<'a>;
+
+    /// Where copies of this request go.
+    fn mirrors(&self, target: &Self::Target) -> Vec<Self::Target>;
 
     /// The key of the pool's connections to this target. HTTP/1 and HTTP/2 are kept apart by the pool.
     fn key(&self, target: &Self::Target) -> Self::Key;
@@ -41,9 +58,65 @@ pub trait Upstreams: Send + Sync + 'static {
     /// The next endpoint after `tried` (in order, the last one just failed before a byte was sent), if any is left.
     fn another(&self, tried: &[Self::Target]) -> Option<Self::Target>;
 
-    /// Called exactly once for each request, when its last byte went or it broke off.
+    /// The endpoint of a retry after attempts at `tried` (in order), maybe one of them again.
+    fn again(&self, tried: &[Self::Target]) -> Option<Self::Target>;
+
+    /// Takes one retry to this target's service out of its budget; none if there is none left.
+    fn admit_retry(&self, target: &Self::Target) -> Option<Self::Retrying>;
+
+    /// Called after each attempt, with what the endpoint did.
+    fn settle(&self, target: &Self::Target, result: Settled);
+
+    /// Called exactly once for each request and each copy, when its last byte went or it broke off.
     /// The target is missing if it was refused, the handle if no stream carried it.
     fn finished(&self, target: Option<&Self::Target>, handle: Option<&Self::Handle>, outcome: &RequestOutcome);
+}
+
+/// What is done with one request.
+#[derive(Debug, Clone)]
+pub struct Ruling<T> {
+    /// Waited for first.
+    pub delay: Option<Duration>,
+    /// What is done then.
+    pub verdict: Verdict<T>,
+}
+
+/// What is done with a request.
+#[derive(Debug, Clone)]
+pub enum Verdict<T> {
+    /// It is answered here.
+    Answer(Answer),
+    /// It goes there.
+    Forward(T),
+}
+
+impl<T> Ruling<T> {
+    /// Forwards at once.
+    pub fn forward(target: T) -> Self {
+        Self { delay: None, verdict: Verdict::Forward(target) }
+    }
+}
+
+/// Times and retries of one request.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Terms<'a> {
+    /// From the request's end to the answer's end, retries included.
+    pub timeout: Option<Duration>,
+    /// When and how often a failed attempt is repeated. None: only what no application can have seen.
+    pub retry: Option<&'a Retry>,
+}
+
+/// What an endpoint did with an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// It answered.
+    Answered(StatusCode),
+    /// There was no connection to it.
+    Unreachable,
+    /// It broke off before it answered.
+    Reset,
+    /// It took too long to answer.
+    TimedOut,
 }
 
 /// A stream that was just opened.
@@ -53,6 +126,21 @@ pub struct Dialed<I, H> {
     pub io: I,
     /// What names it in outcomes.
     pub handle: H,
+    /// How long it may be used.
+    pub wear: Wear,
+}
+
+/// How long a connection to an application may be used, and how it is kept. None: the pool's own limits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wear {
+    /// Requests before it is closed; 1 is without keep-alive.
+    pub requests: Option<u32>,
+    /// Closed after so long without a request.
+    pub idle: Option<Duration>,
+    /// HTTP/2 streams at once.
+    pub streams: Option<u32>,
+    /// HTTP/2 PING after so long while requests are under way, and how long its answer is waited for.
+    pub ping: Option<(Duration, Duration)>,
 }
 
 /// A request that goes nowhere: what the client is told, and why.

@@ -81,6 +81,8 @@ pub fn request(status: u16, protocol: Protocol) -> RequestRecord {
         response_bytes: 2_000,
         duration: Duration::from_micros(1_500),
         flag: "-",
+        attempts: 1,
+        rule: None,
         error: None,
     }
 }

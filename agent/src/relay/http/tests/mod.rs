@@ -1,14 +1,22 @@
 //! Whole exchanges over loopback: raw bytes or real HTTP clients on one side, scripted applications on the other.
 
+mod answers;
 mod carrying;
 mod hostile;
 mod leaving;
+mod mirrors;
 mod pooling;
+mod retrying;
 mod second;
+mod times;
 
-use super::{DialError, Dialed, Limits, Pool, Refused, RequestOutcome, Upstreams, serve};
-use http::StatusCode;
+use super::{
+    DialError, Dialed, Limits, Pool, Refused, RequestOutcome, Ruling, Settled, Terms, Upstreams, Verdict, Wear, serve,
+};
+use crate::model::http_rule::{Retry, RetryOn};
+use crate::route::Answer;
 use http::request::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,10 +27,28 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+/// What the rule of every request says.
+#[derive(Clone, Default)]
+pub(super) struct Rule {
+    pub(super) delay: Option<Duration>,
+    pub(super) answer: Option<Answer>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) retry: Option<Retry>,
+    pub(super) mirrors: Vec<SocketAddr>,
+    pub(super) wear: Wear,
+    /// Retries that may be under way at once.
+    pub(super) budget: Option<usize>,
+    /// Set on requests and answers.
+    pub(super) mark: Option<HeaderValue>,
+}
+
 /// A service with these endpoints, in order of preference. Paths that start with `/nowhere` have no route.
 pub(super) struct Service {
     endpoints: Vec<SocketAddr>,
+    rule: Rule,
+    retrying: Arc<()>,
     outcomes: Mutex<Vec<(Option<SocketAddr>, RequestOutcome)>>,
+    settled: Mutex<Vec<(SocketAddr, Settled)>>,
     dials: AtomicUsize,
 }
 
@@ -31,14 +57,39 @@ impl Upstreams for Service {
     type Handle = SocketAddr;
     type Target = SocketAddr;
     type Key = SocketAddr;
+    type Retrying = Arc<()>;
 
-    fn route(&self, request: &Parts) -> Result<SocketAddr, Refused> {
+    fn route(&self, request: &Parts) -> Result<Ruling<SocketAddr>, Refused> {
         let refused = |status, flag, reason: &'static str| Refused { status, flag, reason: reason.into() };
         if request.uri.path().starts_with("/nowhere") {
             return Err(refused(StatusCode::NOT_FOUND, "NR", "no route"));
         }
         let none = refused(StatusCode::SERVICE_UNAVAILABLE, "UH", "no healthy upstream");
-        self.endpoints.first().copied().ok_or(none)
+        let verdict = match &self.rule.answer {
+            Some(answer) => Verdict::Answer(answer.clone()),
+            None => Verdict::Forward(self.endpoints.first().copied().ok_or(none)?),
+        };
+        Ok(Ruling { delay: self.rule.delay, verdict })
+    }
+
+    fn shape_request(&self, _: &SocketAddr, request: &mut Parts) {
+        if let Some(mark) = &self.rule.mark {
+            request.headers.insert("x-mark", mark.clone());
+        }
+    }
+
+    fn shape_response(&self, _: &SocketAddr, headers: &mut HeaderMap) {
+        if let Some(mark) = &self.rule.mark {
+            headers.insert("x-mark", mark.clone());
+        }
+    }
+
+    fn terms<'a>(&'a self, _: &'a SocketAddr) -> Terms<'a> {
+        Terms { timeout: self.rule.timeout, retry: self.rule.retry.as_ref() }
+    }
+
+    fn mirrors(&self, _: &SocketAddr) -> Vec<SocketAddr> {
+        self.rule.mirrors.clone()
     }
 
     fn key(&self, target: &SocketAddr) -> SocketAddr {
@@ -49,11 +100,24 @@ impl Upstreams for Service {
         self.dials.fetch_add(1, Ordering::Relaxed);
         let failed = |_| DialError { flag: "UF", retriable: true, reason: "upstream connection failure".into() };
         let io = TcpStream::connect(target).await.map_err(failed)?;
-        Ok(Dialed { io, handle: *target })
+        Ok(Dialed { io, handle: *target, wear: self.rule.wear })
     }
 
     fn another(&self, tried: &[SocketAddr]) -> Option<SocketAddr> {
         self.endpoints.get(tried.len()).copied()
+    }
+
+    fn again(&self, tried: &[SocketAddr]) -> Option<SocketAddr> {
+        Some(self.endpoints[tried.len() % self.endpoints.len()])
+    }
+
+    fn admit_retry(&self, _: &SocketAddr) -> Option<Arc<()>> {
+        let admitted = Arc::clone(&self.retrying);
+        (Arc::strong_count(&admitted) - 2 < self.rule.budget.unwrap_or(usize::MAX)).then_some(admitted)
+    }
+
+    fn settle(&self, target: &SocketAddr, result: Settled) {
+        self.settled.lock().unwrap().push((*target, result));
     }
 
     fn finished(&self, target: Option<&SocketAddr>, _: Option<&SocketAddr>, outcome: &RequestOutcome) {
@@ -75,7 +139,22 @@ impl Bench {
     }
 
     pub(super) async fn with(endpoints: Vec<SocketAddr>, limits: Limits) -> Self {
-        let service = Arc::new(Service { endpoints, outcomes: Mutex::default(), dials: AtomicUsize::new(0) });
+        Self::all(endpoints, limits, Rule::default()).await
+    }
+
+    pub(super) async fn ruled(endpoints: Vec<SocketAddr>, rule: Rule) -> Self {
+        Self::all(endpoints, Limits::default(), rule).await
+    }
+
+    async fn all(endpoints: Vec<SocketAddr>, limits: Limits, rule: Rule) -> Self {
+        let service = Arc::new(Service {
+            endpoints,
+            rule,
+            retrying: Arc::default(),
+            outcomes: Mutex::default(),
+            settled: Mutex::default(),
+            dials: AtomicUsize::new(0),
+        });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let pool = Arc::new(Pool::new());
@@ -100,6 +179,11 @@ impl Bench {
         let mut client = self.connect().await;
         client.write_all(request.as_bytes()).await.unwrap();
         rest(&mut client).await
+    }
+
+    /// What became of each attempt so far.
+    pub(super) fn settled(&self) -> Vec<Settled> {
+        self.service.settled.lock().unwrap().iter().map(|(_, settled)| *settled).collect()
     }
 
     pub(super) fn dials(&self) -> usize {
@@ -158,6 +242,12 @@ pub(super) async fn answering(answer: &'static str) -> (SocketAddr, Arc<Mutex<St
     })
     .await;
     (address, seen)
+}
+
+/// Retries of what these words say.
+pub(super) fn retry(attempts: u32, on: RetryOn) -> Retry {
+    let backoff = Some(Duration::from_millis(5));
+    Retry { attempts, per_try: None, on, backoff, other_host: true, remote_localities: false }
 }
 
 /// An address that refuses.

@@ -1,0 +1,75 @@
+//! The hop to a request's endpoint.
+
+use super::{Carrier, Choice, Io, Requests};
+use crate::capture::SocketIntent;
+use crate::connection::dial;
+use crate::connection::ends::{self, Proof};
+use crate::connection::failed::{At, Failed};
+use crate::connection::hop::Hop;
+use crate::model::Workload;
+use crate::policy::{self, Peer};
+use crate::telemetry::Open;
+use crate::tunnel::underpass::{self, CarryError, RefusalCode, SessionStream};
+use crate::vocab::Stage;
+use std::sync::Arc;
+
+/// A stream, and what is remembered of it.
+type Connected = (Io, Carrier);
+
+impl Requests {
+    /// Opens a stream to the application.
+    ///
+    /// # Errors
+    /// The stage and reason; nothing of the request was sent.
+    pub(super) async fn connect(&self, choice: &Choice) -> Result<Connected, Failed> {
+        match &choice.hop {
+            Hop::SameNode(workload) => self.same_node(workload, choice).await,
+            Hop::Plaintext => self.straight(choice, SocketIntent::Tunnel, None).await,
+            Hop::Underpass(workload) => self.session(workload, choice).await,
+            Hop::Hbone(workload) => self.hbone(workload, choice).await,
+        }
+    }
+
+    async fn straight(
+        &self,
+        choice: &Choice,
+        intent: SocketIntent,
+        twin: Option<Arc<Open>>,
+    ) -> Result<Connected, Failed> {
+        let stream = dial::tcp(&self.client.pod, intent, None, choice.endpoint.address).await?;
+        let handle = Carrier { target: Arc::new(choice.target(Proof::None)), reports: None, twin };
+        Ok((Io::Tcp(stream), handle))
+    }
+
+    async fn same_node(&self, workload: &Workload, choice: &Choice) -> Result<Connected, Failed> {
+        let address = choice.endpoint.address;
+        let peer = Peer::Local(self.client.workload.identity.clone());
+        policy::authorize_inbound(&self.mesh.snapshots.load().policies, workload, address.port(), &peer)
+            .at(Stage::Policy, "DENY")?;
+        let twin = ends::inbound_twin(&self.record, &self.client, choice.target(Proof::None), (workload, address));
+        twin.established();
+        self.straight(choice, SocketIntent::Application, Some(Arc::new(twin))).await
+    }
+
+    async fn session(&self, workload: &Workload, choice: &Choice) -> Result<Connected, Failed> {
+        let to = (workload, choice.endpoint.address);
+        let (_, mut session) = dial::session(&self.mesh, &self.client, to, &choice.permit).await?;
+        let (destination, source) = (choice.endpoint.address, self.client.address.socket());
+        session.open(&underpass::Open { destination, source, confirm: true }).at(Stage::Tunnel, "TUNNEL")?;
+        session.accepted().await.map_err(|error| match error {
+            CarryError::Refused { code: RefusalCode::Denied, .. } => Failed::new(Stage::Policy, "DENY", error),
+            error => Failed::new(Stage::Tunnel, "CONNECT", error),
+        })?;
+        let target = Arc::new(choice.target(Proof::Handshake(ends::tls(session.tls().info()))));
+        let stream = SessionStream::new(session);
+        let handle = Carrier { target, reports: Some(stream.reports(&self.mesh.reports)), twin: None };
+        Ok((Io::Session(Box::new(stream)), handle))
+    }
+
+    async fn hbone(&self, workload: &Workload, choice: &Choice) -> Result<Connected, Failed> {
+        let to = (workload, choice.endpoint.address);
+        let stream = dial::hbone(&self.mesh, &self.client, to, &choice.permit).await?;
+        let handle = Carrier { target: Arc::new(choice.target(Proof::Earlier)), reports: None, twin: None };
+        Ok((Io::Hbone(stream), handle))
+    }
+}

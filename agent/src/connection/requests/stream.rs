@@ -1,0 +1,62 @@
+//! A byte stream to an application, by any hop.
+
+use crate::tunnel::hbone;
+use crate::tunnel::underpass::SessionStream;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// A byte stream to an application, by any hop.
+pub enum Io {
+    /// `underpass/1`.
+    Session(Box<SessionStream>),
+    /// Straight.
+    Tcp(TcpStream),
+    /// HBONE.
+    Hbone(hbone::Stream),
+}
+
+/// Calls a method of whichever stream it is.
+macro_rules! each {
+    ($self:ident, $method:ident, $($argument:expr),*) => {
+        match &mut *$self {
+            Io::Session(stream) => Pin::new(&mut **stream).$method($($argument),*),
+            Io::Tcp(stream) => Pin::new(stream).$method($($argument),*),
+            Io::Hbone(stream) => Pin::new(stream).$method($($argument),*),
+        }
+    };
+}
+
+impl AsyncRead for Io {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        each!(self, poll_read, cx, out)
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        each!(self, poll_write, cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        each!(self, poll_write_vectored, cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        !matches!(self, Self::Hbone(_))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, poll_flush, cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, poll_shutdown, cx)
+    }
+}

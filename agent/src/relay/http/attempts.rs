@@ -1,0 +1,232 @@
+//! Attempts at one request: one, or as many as its rule allows, in the time that it allows.
+
+use super::answer::{Failure, Kind};
+use super::body::RequestBody;
+use super::carrier::Carrier;
+use super::deadline::Deadline;
+use super::dial::unrouted;
+use super::kept::Kept;
+use super::record::Record;
+use super::{Settled, Upstreams, first, second};
+use crate::model::http_rule::Retry;
+use crate::route::retry::{Attempt, worth};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Request, Response, Version};
+use hyper::body::Incoming;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// The head of an answer, and what will deliver the rest.
+pub(super) type Carried<U> = (Response<Incoming>, Carrier<U>);
+
+/// Sends the request until there is an answer to give to the client.
+///
+/// # Errors
+/// There is none.
+pub(super) async fn carry<U: Upstreams>(
+    record: &mut Record<U>,
+    request: Request<RequestBody>,
+) -> Result<Carried<U>, Failure> {
+    let terms = record.target.as_ref().map(|target| record.relay.upstreams.terms(target));
+    if terms.is_none_or(|terms| terms.timeout.is_none() && terms.retry.is_none()) {
+        return once(record, request).await;
+    }
+    Box::pin(by_terms(record, request)).await
+}
+
+/// One attempt.
+///
+/// # Errors
+/// It failed, or was refused.
+async fn once<U: Upstreams>(record: &mut Record<U>, request: Request<RequestBody>) -> Result<Carried<U>, Failure> {
+    record.outcome.attempts += 1;
+    record.trying = true;
+    let carried = if request.version() == Version::HTTP_2 {
+        second::carry(record, request).await.map(|(response, ticket)| (response, Carrier::Ticket(ticket)))
+    } else {
+        first::carry(record, request).await.map(|(response, line)| (response, Carrier::Line(line)))
+    };
+    record.trying = false;
+    match &carried {
+        Ok((response, _)) => record.settle(Settled::Answered(response.status())),
+        Err(failure) => failure.settled().into_iter().for_each(|settled| record.settle(settled)),
+    }
+    carried
+}
+
+async fn by_terms<U: Upstreams>(record: &mut Record<U>, request: Request<RequestBody>) -> Result<Carried<U>, Failure> {
+    let target = record.target.clone().ok_or_else(unrouted)?;
+    let relay = Arc::clone(&record.relay);
+    let terms = relay.upstreams.terms(&target);
+    let mut deadline = terms.timeout.map(|lasts| Box::new(Deadline::new(lasts, record.meter.clone())));
+    let carried = match terms.retry {
+        Some(retry) => within(deadline.as_deref_mut(), repeat(record, request, retry)).await,
+        None => within(deadline.as_deref_mut(), once(record, request)).await,
+    };
+    let carried = carried.unwrap_or_else(|| late(record));
+    // What we answer ourselves needs no time.
+    record.deadline = deadline.filter(|_| carried.is_ok());
+    carried
+}
+
+/// Work that is given up when its time is up; then there is no result.
+async fn within<T>(deadline: Option<&mut Deadline>, work: impl Future<Output = T>) -> Option<T> {
+    let Some(deadline) = deadline else { return Some(work.await) };
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = deadline => None,
+    }
+}
+
+/// The end of an attempt that took too long, or of the pause before the next one.
+fn late<T, U: Upstreams>(record: &mut Record<U>) -> Result<T, Failure> {
+    if std::mem::take(&mut record.trying) {
+        record.settle(Settled::TimedOut);
+    }
+    Err(Failure::timed_out())
+}
+
+/// One attempt within a time limit.
+///
+/// # Errors
+/// It failed, or took too long.
+pub(super) async fn once_within<U: Upstreams>(
+    record: &mut Record<U>,
+    request: Request<RequestBody>,
+    limit: Option<&mut Deadline>,
+) -> Result<Carried<U>, Failure> {
+    let carried = within(limit, once(record, request)).await;
+    carried.unwrap_or_else(|| late(record))
+}
+
+async fn repeat<U: Upstreams>(
+    record: &mut Record<U>,
+    request: Request<RequestBody>,
+    retry: &Retry,
+) -> Result<Carried<U>, Failure> {
+    record.alone = true;
+    let (head, body) = request.into_parts();
+    let mut attempts = Attempts { retry, head, body: body.keep(), repeated: 0, tried: Vec::new() };
+    loop {
+        let request = attempts.request();
+        let mut limit = retry.per_try.map(|lasts| Deadline::new(lasts, record.meter.clone()));
+        let carried = once_within(record, request, limit.as_mut()).await;
+        let next = match attempts.next(record, carried) {
+            Next::Over(carried) => return *carried,
+            Next::Elsewhere(target) => target,
+            Next::Again(target) => {
+                sleep(pause(retry.backoff, attempts.repeated)).await;
+                attempts.repeated += 1;
+                target
+            }
+        };
+        record.target = Some(next);
+        record.handle = None;
+    }
+}
+
+/// The attempts so far.
+struct Attempts<'a, U: Upstreams> {
+    retry: &'a Retry,
+    head: Parts,
+    body: Option<Arc<Kept>>,
+    /// Retries so far.
+    repeated: u32,
+    tried: Vec<U::Target>,
+}
+
+enum Next<U: Upstreams> {
+    /// With this.
+    Over(Box<Result<Carried<U>, Failure>>),
+    /// At once, as nobody has seen the request.
+    Elsewhere(U::Target),
+    /// After a pause.
+    Again(U::Target),
+}
+
+impl<U: Upstreams> Attempts<'_, U> {
+    fn request(&self) -> Request<RequestBody> {
+        let mut head = self.head.clone();
+        head.headers.insert(ATTEMPT, HeaderValue::from(self.tried.len() + 1));
+        Request::from_parts(head, RequestBody::view(self.body.as_ref()))
+    }
+
+    fn next(&mut self, record: &mut Record<U>, carried: Result<Carried<U>, Failure>) -> Next<U> {
+        let over = |carried| Next::Over(Box::new(carried));
+        self.tried.extend(record.target.clone());
+        if !self.is_worth_another(&carried) {
+            let unreachable = carried.as_ref().is_err_and(|failure| failure.kind == Kind::Unreachable);
+            let elsewhere = if unreachable { record.relay.upstreams.another(&self.tried) } else { None };
+            return elsewhere.map_or_else(|| over(carried), Next::Elsewhere);
+        }
+        if self.repeated >= self.retry.attempts {
+            // Without any retries there is no limit that was reached.
+            return over(if self.repeated > 0 { flagged(record, carried, "URX") } else { carried });
+        }
+        if self.body.as_ref().is_some_and(|body| !body.can_repeat()) {
+            return over(carried);
+        }
+        let Some(target) = record.relay.upstreams.again(&self.tried) else { return over(carried) };
+        // The retry before this one is over: its place may be taken again.
+        record.retrying = None;
+        record.retrying = record.relay.upstreams.admit_retry(&target);
+        if record.retrying.is_none() {
+            return over(flagged(record, carried, "UO"));
+        }
+        if let Ok((response, carrier)) = carried
+            && let Some(line) = carrier.discard(response.into_body())
+        {
+            record.relay.pool.put(line);
+        }
+        Next::Again(target)
+    }
+
+    fn is_worth_another(&self, carried: &Result<Carried<U>, Failure>) -> bool {
+        let attempt = match carried {
+            Ok((response, _)) => Some(Attempt::Answered { status: response.status(), headers: response.headers() }),
+            Err(failure) => failure.attempt(),
+        };
+        attempt.is_some_and(|attempt| worth(&self.retry.on, &attempt))
+    }
+}
+
+/// Says in the record why there was no further attempt.
+fn flagged<U: Upstreams>(
+    record: &mut Record<U>,
+    carried: Result<Carried<U>, Failure>,
+    flag: &'static str,
+) -> Result<Carried<U>, Failure> {
+    if carried.is_ok() {
+        record.flag(flag);
+    }
+    carried.map_err(|failure| Failure { flag, ..failure })
+}
+
+/// The pause before a retry: at least the base, and up to twice as much with each one, but no more than ten times.
+fn pause(base: Option<Duration>, repeated: u32) -> Duration {
+    let base = base.unwrap_or(BACKOFF);
+    let most = base * 2u32.saturating_pow(repeated + 1).min(10);
+    base + (most - base).mul_f64(fastrand::f64())
+}
+
+/// Envoy's default.
+const BACKOFF: Duration = Duration::from_millis(25);
+const ATTEMPT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_from_the_base_to_ten_times_of_it() {
+        for (repeated, most) in [(0, 50), (1, 100), (2, 200), (3, 250), (9, 250), (40, 250)] {
+            let pauses = (0..200).map(|_| pause(None, repeated)).collect::<Vec<_>>();
+            assert!(pauses.iter().all(|pause| (25..=most).contains(&pause.as_millis())), "{repeated}: {pauses:?}");
+            assert!(pauses.iter().any(|pause| pause.as_millis() > most * 6 / 10), "{repeated}: {pauses:?}");
+        }
+        assert_eq!(pause(Some(Duration::ZERO), 3), Duration::ZERO);
+    }
+}
