@@ -1,7 +1,7 @@
 //! The Gateway API's routes as a mesh reads them (GAMMA), and what lets them cross namespaces.
 
 use super::http_rule::HttpRule;
-use super::{ObjectId, Origin, TcpRule, TlsRule};
+use super::{Destination, ObjectId, Origin, TcpRule, TlsRule};
 use crate::vocab::{Hostname, Namespace};
 use std::fmt;
 use std::sync::Arc;
@@ -91,6 +91,15 @@ impl GatewayRoute {
             ParentTarget::Gateway | ParentTarget::Unsupported => None,
         })
     }
+
+    /// Everything that it sends traffic or copies to.
+    pub fn destinations(&self) -> Vec<&Destination> {
+        match &self.rules {
+            RouteRules::Requests(rules) => rules.iter().flat_map(|ranked| ranked.rule.destinations()).collect(),
+            RouteRules::Tls(rules) => rules.iter().flat_map(|rule| &rule.route).map(|to| &to.destination).collect(),
+            RouteRules::Tcp(rules) => rules.iter().flat_map(|rule| &rule.route).map(|to| &to.destination).collect(),
+        }
+    }
 }
 
 /// The rules of a route, by what they are for.
@@ -111,6 +120,8 @@ pub struct RankedRule {
     pub rule: HttpRule,
     /// How specific each of its matches is.
     pub ranks: Vec<Rank>,
+    /// Why one of its filters leads nowhere: the rule is broken then.
+    pub unresolved: Option<Arc<str>>,
 }
 
 /// How specific a match is; the greater one is tried first.

@@ -108,6 +108,15 @@ impl HttpRule {
     }
 }
 
+impl HttpRule {
+    /// Everything that it sends requests or copies of them to.
+    pub fn destinations(&self) -> impl Iterator<Item = &Destination> {
+        let route = self.route().iter();
+        let mirrors = route.clone().flat_map(|to| &to.filters.mirrors).chain(&self.filters.mirrors);
+        route.map(|to| &to.destination).chain(mirrors.map(|mirror| &mirror.destination))
+    }
+}
+
 impl WeightedDestination {
     /// One with nothing but a share.
     pub fn new(destination: Destination, weight: u32) -> Self {

@@ -5,6 +5,7 @@
 use super::host::{ROOT_NAMESPACE, specificity, visible};
 use super::{ServiceRef, Upstream};
 use crate::balance::{Endpoint, Group, Standings, UpstreamKey};
+use crate::model::traffic_policy::ClientTls;
 use crate::model::{
     AppProtocol, DestinationRule, EndpointSlice, Labels, PortPolicy, Service, ServicePort, Subset, TrafficPolicy,
     Workload,
@@ -23,6 +24,8 @@ pub struct Parts<'a> {
     pub slices: Vec<&'a EndpointSlice>,
     /// The DestinationRules whose host covers it.
     pub rules: Vec<Arc<DestinationRule>>,
+    /// TLS to the endpoints by port (BackendTLSPolicy): it replaces what the rules say of TLS.
+    pub tls: Vec<(u16, ClientTls)>,
 }
 
 /// A compiled host.
@@ -86,7 +89,8 @@ impl Backends {
                 port: port.number,
             });
             let members = Members::of(parts, port, context.endpoint);
-            let mut builder = Builder { members, service, protocol: port.protocol, standings: context.standings };
+            let tls = parts.tls.iter().find(|(number, _)| *number == port.number).map(|(_, tls)| tls);
+            let mut builder = Builder { members, tls, service, protocol: port.protocol, standings: context.standings };
             let whole = builder.upstream(None, None);
             let ruled = rules.iter().map(|rule| builder.ruled(rule, &whole)).collect();
             Port { whole, ruled }
@@ -196,6 +200,7 @@ impl Members {
 /// Makes the upstreams of one port.
 struct Builder<'a> {
     members: Members,
+    tls: Option<&'a ClientTls>,
     service: Arc<ServiceRef>,
     protocol: AppProtocol,
     standings: &'a mut Standings,
@@ -218,6 +223,8 @@ impl Builder<'_> {
         let unready = members.count() - ready.len();
         let policy = rule
             .map(|rule| TrafficPolicy::effective(&rule.policy, subset.map(|subset| &subset.policy), self.service.port));
+        let mut policy = policy.unwrap_or_default();
+        policy.tls = self.tls.cloned().or(policy.tls);
         let key = UpstreamKey {
             host: self.service.host.clone(),
             port: self.service.port,
@@ -229,7 +236,7 @@ impl Builder<'_> {
             subset: subset.map(|subset| subset.name.clone()),
             protocol: self.protocol,
             group: Group::new(ready, unready),
-            policy: Arc::new(policy.unwrap_or_default()),
+            policy: Arc::new(policy),
             standing: self.standings.of(key),
         })
     }

@@ -17,12 +17,51 @@ pub struct Binding {
     pub(super) tcp: Box<[Action]>,
 }
 
+/// What the rules of a binding are called in logs, where not by their place in a VirtualService.
+#[derive(Debug, Default)]
+pub struct Titles {
+    /// Of the HTTP rules, in order.
+    pub http: Vec<Arc<str>>,
+    /// Of the TLS rules.
+    pub tls: Vec<Arc<str>>,
+    /// Of the TCP rules.
+    pub tcp: Vec<Arc<str>>,
+}
+
+impl Titles {
+    fn of(&self, kind: &str, at: usize) -> Option<&Arc<str>> {
+        match kind {
+            "http" => self.http.get(at),
+            "tls" => self.tls.get(at),
+            _ => self.tcp.get(at),
+        }
+    }
+}
+
 impl Binding {
     /// Binds a VirtualService, and says which destinations are not there.
     pub fn new(rules: Arc<VirtualService>, find: impl Fn(&Hostname) -> Option<Arc<Backends>>) -> (Self, Vec<Finding>) {
+        Self::bind(rules, &Titles::default(), find)
+    }
+
+    /// Binds the merged rules of routes, whose references were looked into before.
+    pub fn titled(
+        rules: Arc<VirtualService>,
+        titles: &Titles,
+        find: impl Fn(&Hostname) -> Option<Arc<Backends>>,
+    ) -> Self {
+        Self::bind(rules, titles, find).0
+    }
+
+    fn bind(
+        rules: Arc<VirtualService>,
+        titles: &Titles,
+        find: impl Fn(&Hostname) -> Option<Arc<Backends>>,
+    ) -> (Self, Vec<Finding>) {
         let mut findings = Vec::new();
         let mut action = |kind: &str, at: usize, broken: &Option<Arc<str>>, route: &[WeightedDestination]| {
-            let name = format!("VirtualService {} {kind}[{at}]", rules.id).into();
+            let title = titles.of(kind, at).cloned();
+            let name = title.unwrap_or_else(|| format!("VirtualService {} {kind}[{at}]", rules.id).into());
             let action = Action::new(name, broken.clone(), route, &find);
             // A rule that its source broke was reported there.
             if broken.is_none() {

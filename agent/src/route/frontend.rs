@@ -1,5 +1,6 @@
 //! What clients see of a service: its ports, and the VirtualServices that may be in force for it.
 
+use super::attached::{Attached, RouteSet};
 use super::host::{specificity, visible};
 use super::{Backends, Refusal};
 use crate::model::{AppProtocol, VirtualService};
@@ -12,6 +13,7 @@ use std::sync::Arc;
 pub struct Frontend {
     backends: Arc<Backends>,
     candidates: Box<[Candidate]>,
+    attached: Option<Arc<Attached>>,
 }
 
 /// A VirtualService that covers the host.
@@ -31,14 +33,14 @@ impl Candidate {
 }
 
 impl Frontend {
-    /// A service with all VirtualServices that cover it.
-    pub fn new(backends: Arc<Backends>, mut candidates: Vec<Candidate>) -> Self {
+    /// A service with all VirtualServices that cover it and all routes of the Gateway API that are attached to it.
+    pub fn new(backends: Arc<Backends>, mut candidates: Vec<Candidate>, attached: Option<Arc<Attached>>) -> Self {
         let service = backends.namespace();
         candidates.sort_by(|a, b| {
             let key = |one: &Candidate| (Reverse(one.specificity), one.rules.id.namespace != *service);
             key(a).cmp(&key(b)).then_with(|| a.rules.id.cmp(&b.rules.id))
         });
-        Self { backends, candidates: candidates.into() }
+        Self { backends, candidates: candidates.into(), attached }
     }
 
     /// The service's endpoints.
@@ -49,6 +51,16 @@ impl Frontend {
     /// The VirtualServices that cover it, in order of precedence for clients that have none of their own.
     pub fn candidates(&self) -> &[Candidate] {
         &self.candidates
+    }
+
+    /// The routes of the Gateway API that are attached to it.
+    pub fn attached(&self) -> Option<&Arc<Attached>> {
+        self.attached.as_ref()
+    }
+
+    /// The routes of the Gateway API in force at a port for clients of a namespace.
+    pub fn routes(&self, port: u16, client: &Namespace) -> Option<&RouteSet> {
+        self.attached.as_ref()?.set(port, client)
     }
 
     /// The VirtualService in force for clients of a namespace: the narrowest host, then their own namespace's,

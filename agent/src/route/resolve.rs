@@ -1,7 +1,7 @@
 //! The decision per connection.
 
-use super::frontend::routes_requests;
 use super::matching::tcp_rule;
+use super::precedence::in_force;
 use super::{Backends, Binding, Frontend, HttpTable, Refusal, Upstream};
 use crate::balance::{Endpoint, Load};
 use crate::model::{ObjectId, Workload};
@@ -67,11 +67,11 @@ pub fn resolve(table: &RouteTable, source: &Workload, dst: OrigDst, rng: &mut Rn
         return Plan::Refused(frontend.no_such_port(dst.port()));
     };
     let whole = frontend.backends().upstream(source, port, None).unwrap_or_else(|| Arc::clone(&port.whole));
-    let rules = frontend.rules(&source.id.pod.namespace).and_then(|rules| table.bindings.get(&rules.id));
-    match rules {
-        Some(binding) if routes_requests(&binding.rules, dst.port(), port.whole.protocol) => {
-            Plan::Http(HttpTable { whole, binding: Some(Arc::clone(binding)) })
-        }
+    let rules = in_force(table, frontend, port, &source.id.pod.namespace);
+    if let Some(binding) = rules.requests {
+        return Plan::Http(HttpTable { whole, binding: Some(Arc::clone(binding)) });
+    }
+    match rules.connections {
         Some(binding) => split(binding, &whole, (source, dst), rng),
         None => to(&whole),
     }

@@ -2,13 +2,14 @@
 
 use super::findings::{Findings, Place};
 use super::index::{Dirty, Index};
-use super::{Snapshot, checks};
+use super::routes::status::{self, Statuses};
+use super::{Snapshot, checks, routes};
 use crate::balance::{Endpoint, Loads, Standings};
 use crate::model::{Change, Finding, Workload};
 use crate::policy::PolicyTable;
 use crate::route::backends::{Context, Parts};
 use crate::route::frontend::Candidate;
-use crate::route::{Backends, Binding, Frontend, Pod, RouteTable};
+use crate::route::{Attached, Backends, Binding, Frontend, Pod, RouteTable};
 use crate::vocab::{ClusterName, Hostname, Namespace};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -19,8 +20,10 @@ pub struct Assembler {
     generation: u64,
     index: Index,
     backends: HashMap<Hostname, Arc<Backends>>,
+    attached: HashMap<Hostname, Arc<Attached>>,
     routes: RouteTable,
     policies: PolicyTable,
+    statuses: Statuses,
     loads: Loads,
     standings: Standings,
     findings: Findings,
@@ -36,6 +39,8 @@ pub struct Work {
     pub frontends: usize,
     /// VirtualServices whose destinations were looked up.
     pub bindings: usize,
+    /// Services whose routes of the Gateway API were merged.
+    pub attached: usize,
 }
 
 impl Assembler {
@@ -45,8 +50,10 @@ impl Assembler {
             generation: 0,
             index: Index::new(local.clone()),
             backends: HashMap::new(),
+            attached: HashMap::new(),
             routes: RouteTable::default(),
             policies: PolicyTable::new(local),
+            statuses: Statuses::default(),
             loads: Loads::default(),
             standings: Standings::default(),
             findings: Findings::default(),
@@ -64,6 +71,7 @@ impl Assembler {
         self.compile_pods(&mut dirty);
         self.compile_backends(&mut dirty);
         self.compile_bindings(&dirty);
+        self.compile_attached(&mut dirty);
         self.compile_frontends(&mut dirty);
         self.compile_vips(&dirty);
         self.compile_policies(&dirty);
@@ -74,6 +82,7 @@ impl Assembler {
             workloads: self.index.workloads.clone(),
             routes: self.routes.clone(),
             policies: self.policies.clone(),
+            statuses: self.statuses.clone(),
         };
         (Arc::new(snapshot), self.findings.list())
     }
@@ -109,6 +118,7 @@ impl Assembler {
             self.work.backends += 1;
             let leading = self.index.leading.iter(host);
             dirty.frontends.insert(host.clone());
+            dirty.attached.extend(self.index.routes.concerned(host));
             for (id, rules) in leading {
                 dirty.bindings.entry(id.clone()).or_insert_with(|| Some(Arc::clone(rules)));
             }
@@ -124,6 +134,7 @@ impl Assembler {
             services: self.index.services.values(host).map(Arc::as_ref).collect(),
             slices: self.index.slices.values(host).map(Arc::as_ref).collect(),
             rules: self.index.destination_rules_of(host),
+            tls: routes::in_force(&self.index, host),
         };
         let (pods, loads) = (&self.routes.pods, &mut self.loads);
         let mut endpoint = |address: SocketAddr| match pods.get(&address.ip()) {
@@ -149,6 +160,30 @@ impl Assembler {
         }
     }
 
+    fn compile_attached(&mut self, dirty: &mut Dirty) {
+        let world = routes::World { index: &self.index, backends: &self.backends };
+        for host in &dirty.attached {
+            let compiled = routes::compile(host, world);
+            self.work.attached += 1;
+            self.findings.set(Place::Routes(host.clone()), compiled.findings);
+            self.statuses.set(status::Place::Service(host.clone()), compiled.standings);
+            match compiled.attached {
+                Some(attached) => self.attached.insert(host.clone(), Arc::new(attached)),
+                None => self.attached.remove(host),
+            };
+            dirty.frontends.insert(host.clone());
+        }
+        for (id, route) in &dirty.routes {
+            let said = route.as_ref().map(|route| status::unsupported(route)).unwrap_or_default();
+            self.statuses.set(status::Place::Route(id.clone()), said);
+        }
+        for (id, policy) in routes::concerned_policies(&self.index, dirty) {
+            let (said, found) = policy.map(|policy| routes::policy_status(&policy, world)).unwrap_or_default();
+            self.statuses.set(status::Place::Policy(id.clone()), said);
+            self.findings.set(Place::BackendTls(id), found);
+        }
+    }
+
     fn compile_frontends(&mut self, dirty: &mut Dirty) {
         for host in &dirty.frontends {
             let place = Place::Host(host.clone());
@@ -161,7 +196,7 @@ impl Assembler {
             dirty.vips.extend(backends.addresses());
             let covering = self.index.virtual_services_of(host).into_iter();
             let candidates = covering.map(|(pattern, rules)| Candidate::new(pattern.as_str(), rules)).collect();
-            let frontend = Frontend::new(Arc::clone(backends), candidates);
+            let frontend = Frontend::new(Arc::clone(backends), candidates, self.attached.get(host).cloned());
             self.findings.set(place, checks::protocols(&frontend));
             self.routes.hosts.insert(host.clone(), Arc::new(frontend));
         }

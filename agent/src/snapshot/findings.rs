@@ -22,6 +22,10 @@ pub(super) enum Place {
     DestinationRules(Hostname),
     /// The PeerAuthentications of a namespace; the mesh-wide ones under `""`.
     Policies(Namespace),
+    /// The routes of the Gateway API of a Service.
+    Routes(Hostname),
+    /// A BackendTLSPolicy.
+    BackendTls(ObjectId),
 }
 
 /// All findings.

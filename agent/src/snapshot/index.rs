@@ -2,9 +2,10 @@
 
 use super::Workloads;
 use super::many::Many;
+use super::routes::RouteIndex;
 use crate::model::{
     BackendTlsPolicy, Change, DestinationRule, EndpointSlice, GatewayRoute, HttpRule, Object, ObjectId, ObjectKey,
-    PeerAuthentication, ReferenceGrant, Scope, Service, VirtualService, Workload,
+    PeerAuthentication, ReferenceGrant, RouteId, Scope, Service, VirtualService, Workload,
 };
 use crate::route::host::{covers, patterns};
 use crate::vocab::{ClusterName, Hostname, Namespace, WorkloadId};
@@ -35,6 +36,7 @@ pub(super) struct Index {
     pub(super) leading: Many<Hostname, ObjectId, Arc<VirtualService>>,
     /// By namespace; the mesh-wide ones under `""`.
     pub(super) policies: Many<Namespace, ObjectId, Arc<PeerAuthentication>>,
+    pub(super) routes: RouteIndex,
     objects: HashMap<ObjectKey, Stored>,
     dirty: Dirty,
 }
@@ -50,6 +52,10 @@ pub(super) struct Dirty {
     pub(super) virtual_service_hosts: BTreeSet<Hostname>,
     pub(super) destination_rule_hosts: BTreeSet<Hostname>,
     pub(super) policies: BTreeSet<Namespace>,
+    /// Services whose routes of the Gateway API are compiled.
+    pub(super) attached: BTreeSet<Hostname>,
+    pub(super) routes: BTreeMap<RouteId, Option<Arc<GatewayRoute>>>,
+    pub(super) tls: BTreeMap<ObjectId, Option<Arc<BackendTlsPolicy>>>,
 }
 
 #[derive(Clone)]
@@ -79,6 +85,7 @@ impl Index {
             destination_rules: Many::default(),
             leading: Many::default(),
             policies: Many::default(),
+            routes: RouteIndex::default(),
             objects: HashMap::new(),
             dirty: Dirty::default(),
         }
@@ -129,8 +136,9 @@ impl Index {
             Stored::VirtualService(rules) => self.virtual_service(rules, present),
             Stored::DestinationRule(rule) => self.destination_rule(rule, present),
             Stored::PeerAuthentication(policy) => self.policy(policy, present),
-            // The source makes none of these yet.
-            Stored::GatewayRoute(_) | Stored::ReferenceGrant(_) | Stored::BackendTlsPolicy(_) => {}
+            Stored::GatewayRoute(route) => self.routes.route(route, present, &mut self.dirty),
+            Stored::ReferenceGrant(grant) => self.routes.grant(grant, present, &mut self.dirty),
+            Stored::BackendTlsPolicy(policy) => self.routes.tls(policy, present, &mut self.dirty),
         }
     }
 

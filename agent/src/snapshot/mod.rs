@@ -7,6 +7,7 @@ mod findings;
 mod index;
 mod many;
 pub mod publish;
+mod routes;
 pub mod workloads;
 
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod tests;
 
 pub use assembler::{Assembler, Work};
 pub use publish::{Closed, Publisher, Reader};
+pub use routes::status::Statuses;
 pub use workloads::Workloads;
 
 use crate::model::Workload;
@@ -36,6 +38,8 @@ pub struct Snapshot {
     pub routes: RouteTable,
     /// The policies.
     pub policies: PolicyTable,
+    /// What the status of the Gateway API's objects says.
+    pub statuses: Statuses,
 }
 
 impl Snapshot {
@@ -46,6 +50,7 @@ impl Snapshot {
             workloads: Workloads::default(),
             routes: RouteTable::default(),
             policies: PolicyTable::new(local),
+            statuses: Statuses::default(),
         }
     }
 

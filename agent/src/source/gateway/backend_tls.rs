@@ -123,7 +123,7 @@ fn roots(raw: &Validation, object: &Raw<'_>, path: &Path, notes: &mut Notes<'_>)
         ([], Some(other)) => {
             let why = format!("`{other}` is not a set of CA certificates that is known here: it is System");
             notes.invalid("unsupported-value", &path.key("wellKnownCACertificates"), consequence(&why));
-            (Roots::System, Some(("Invalid", why.into())))
+            (nowhere(object), Some(("Invalid", why.into())))
         }
         ([first, others @ ..], None) => {
             if !others.is_empty() {
@@ -152,9 +152,14 @@ fn certificate(raw: &LocalRef, object: &Raw<'_>, path: &Path, notes: &mut Notes<
             let why =
                 format!("CA certificates cannot be read from a {}: use a ConfigMap with the key ca.crt", raw.kind);
             notes.error("invalid-kind", path, consequence(&why));
-            (Roots::ConfigMap(id), Some(("InvalidKind", why.into())))
+            (nowhere(object), Some(("InvalidKind", why.into())))
         }
     }
+}
+
+/// A CA that is nowhere: what needs it fails.
+fn nowhere(object: &Raw<'_>) -> Roots {
+    Roots::ConfigMap(ObjectId { namespace: object.id.namespace.clone(), name: "".into() })
 }
 
 fn consequence(why: &str) -> String {

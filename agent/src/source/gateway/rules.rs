@@ -4,7 +4,7 @@ use super::Reading;
 use super::filters::{Read, Scope};
 use super::raw::{BackendRef, Filter, GrpcRule, HttpRule as RawHttp, L4Rule};
 use crate::model::gateway_route::{PathRank, Rank, RankedRule};
-use crate::model::http_rule::{HttpAction, HttpRule};
+use crate::model::http_rule::{Dialect, HttpAction, HttpRule};
 use crate::model::{HttpMatch, StringMatch, TcpMatch, TcpRule, TlsMatch, TlsRule};
 use crate::source::name;
 use crate::source::path::Path;
@@ -92,11 +92,13 @@ impl Reading<'_, '_> {
             let what = format!("`backendRefs` is missing: {}", self.consequence());
             self.notes.warning("missing-backend", path, what);
         }
+        let unresolved = broken.clone();
         let broken = broken.or(backends.broken).or_else(|| nowhere.then(|| "it names no backend".into()));
         let action = redirect.map_or(HttpAction::Forward(backends.to), HttpAction::Redirect);
         let (matches, ranks) = matches.into_iter().unzip();
         let rule = HttpRule::forward(matches, Vec::new(), self.notes.origin(path));
-        RankedRule { rule: HttpRule { action, filters, broken, ..rule }, ranks }
+        let dialect = Dialect::Gateway;
+        RankedRule { rule: HttpRule { action, filters, broken, dialect, ..rule }, ranks, unresolved }
     }
 
     /// The rule of a TCPRoute.
