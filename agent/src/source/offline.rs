@@ -63,11 +63,12 @@ pub struct Declared {
 impl Declared {
     /// Where the part at a JSON pointer stands, or the nearest part above it that exists.
     pub fn at(&self, pointer: &str) -> Origin {
-        let path = pointer.split('/').skip(1).fold(self.path.clone(), |path, part| match part.parse() {
-            Ok(index) => path.index(index),
-            Err(_) => path.key(&part.replace("~1", "/").replace("~0", "~")),
-        });
-        Origin(notes::at(&self.file, self.root.value_place_of(&path)).into())
+        Origin(notes::at(&self.file, self.root.value_place_of(&self.path_of(pointer))).into())
+    }
+
+    /// Where the key of the part at a JSON pointer stands.
+    pub fn key_at(&self, pointer: &str) -> Origin {
+        Origin(notes::at(&self.file, self.root.place_of(&self.path_of(pointer))).into())
     }
 
     /// The text at a JSON pointer.
@@ -78,6 +79,13 @@ impl Declared {
     /// The items of the list at a JSON pointer.
     pub fn list(&self, pointer: &str) -> &[Value] {
         self.value.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    }
+
+    fn path_of(&self, pointer: &str) -> Path {
+        pointer.split('/').skip(1).fold(self.path.clone(), |path, part| match part.parse() {
+            Ok(index) => path.index(index),
+            Err(_) => path.key(&part.replace("~1", "/").replace("~0", "~")),
+        })
     }
 }
 

@@ -12,6 +12,7 @@ mod routes;
 mod samples;
 mod standing;
 mod syntax;
+mod walk;
 
 use super::{Config, Root, Update, read_once};
 use crate::model::{
