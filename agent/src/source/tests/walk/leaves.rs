@@ -65,7 +65,7 @@ pub fn steps(path: &str) -> Vec<String> {
     for part in path.split('.') {
         let name = part.trim_end_matches(['[', ']', '{', '}']);
         steps.push(name.to_owned());
-        for brackets in part[name.len()..].as_bytes().chunks(2) {
+        for brackets in part.as_bytes()[name.len()..].chunks(2) {
             steps.push(if brackets == b"[]" { "0".to_owned() } else { free_key(name).to_owned() });
         }
     }
