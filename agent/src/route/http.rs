@@ -1,7 +1,9 @@
 //! The decision per request.
 
-use super::matching::http_rule;
-use super::ruling::{Forward, Ruling, Taken, Verdict};
+use super::case::Case;
+use super::index::Entry;
+use super::matching::{Asked, http_match};
+use super::ruling::{Forward, Ruling, Verdict};
 use super::{Binding, Refusal, ServiceRef, Upstream};
 use crate::model::Workload;
 use fastrand::Rng;
@@ -22,27 +24,27 @@ impl HttpTable {
         &self.whole.service
     }
 
-    /// What is done with a request: the first rule that takes it decides, then one of its destinations by weight.
+    /// What is done with a request: the first rule that takes it decides.
     ///
     /// # Errors
     /// No rule takes it, or the one that does leads nowhere; [`Refusal::status`] is the answer.
     pub fn decide(&self, source: &Workload, request: &Parts, rng: &mut Rng) -> Result<Ruling, Refusal> {
-        let Some(binding) = &self.binding else {
-            return forward(Forward::plain(Arc::clone(&self.whole)));
-        };
+        let Some(binding) = &self.binding else { return self.unruled() };
+        let used = self.service();
+        let asked = Asked { source, port: used.port, request };
         let rules = &binding.rules.http;
-        let service = self.service();
-        let Some(rule) = rules.iter().position(|rule| http_rule(rule, source, service.port, request)) else {
-            return Err(Refusal::NoRoute { service: Arc::clone(service) });
+        let holds = |entry: Entry| entry.of(rules).is_none_or(|one| http_match(one, &asked));
+        let Some(entry) = binding.index.first(request.uri.path(), holds) else {
+            return Err(Refusal::NoRoute { service: Arc::clone(used) });
         };
-        let upstream = binding.http[rule].choose(source, service, rng)?;
-        forward(Forward { upstream, taken: Some(Taken { binding: Arc::clone(binding), rule }) })
+        Case { asked, used, binding, entry }.ruling(rng)
     }
-}
 
-fn forward(forward: Forward) -> Result<Ruling, Refusal> {
-    if forward.upstream.group.is_empty() {
-        return Err(Refusal::NoHealthyEndpoints { upstream: forward.upstream });
+    fn unruled(&self) -> Result<Ruling, Refusal> {
+        let upstream = Arc::clone(&self.whole);
+        if upstream.group.is_empty() {
+            return Err(Refusal::NoHealthyEndpoints { upstream });
+        }
+        Ok(Ruling { delay: None, verdict: Verdict::Forward(Forward::plain(upstream)) })
     }
-    Ok(Ruling { delay: None, verdict: Verdict::Forward(forward) })
 }

@@ -58,3 +58,61 @@ fn grpc_status(headers: &HeaderMap) -> Option<u8> {
 
 const RATE_LIMITED: HeaderName = HeaderName::from_static("x-envoy-ratelimited");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The attempts that a word makes worth another one.
+    fn worthy(on: RetryOn) -> Vec<&'static str> {
+        let headers = |pairs: &[(&'static str, &'static str)]| {
+            pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect::<HeaderMap>()
+        };
+        let none = headers(&[]);
+        let limited = headers(&[("x-envoy-ratelimited", "true")]);
+        let (unavailable, cancelled) = (headers(&[("grpc-status", "14")]), headers(&[("grpc-status", "1")]));
+        let marked = headers(&[("x-retry", "")]);
+        let answered =
+            |status: u16, headers| Attempt::Answered { status: StatusCode::from_u16(status).unwrap(), headers };
+        [
+            ("connect", Attempt::ConnectFailure),
+            ("early", Attempt::Reset { head_sent: false }),
+            ("late", Attempt::Reset { head_sent: true }),
+            ("refused", Attempt::RefusedStream),
+            ("slow", Attempt::TimedOut),
+            ("200", answered(200, &none)),
+            ("409", answered(409, &none)),
+            ("429", answered(429, &none)),
+            ("500", answered(500, &none)),
+            ("503", answered(503, &none)),
+            ("limited", answered(503, &limited)),
+            ("unavailable", answered(200, &unavailable)),
+            ("cancelled", answered(200, &cancelled)),
+            ("marked", answered(200, &marked)),
+        ]
+        .into_iter()
+        .filter(|(_, attempt)| worth(&on, attempt))
+        .map(|(name, _)| name)
+        .collect()
+    }
+
+    #[test]
+    fn each_word_means_what_envoy_means_by_it() {
+        let on = RetryOn::default;
+        let unanswered = ["connect", "early", "late", "refused", "slow"];
+        assert_eq!(worthy(on()), Vec::<&str>::new());
+        assert_eq!(worthy(RetryOn { server_error: true, ..on() }), [&unanswered[..], &["500", "503"]].concat());
+        assert_eq!(worthy(RetryOn { gateway_error: true, ..on() }), [&unanswered[..], &["503"]].concat());
+        assert_eq!(worthy(RetryOn { reset: true, ..on() }), unanswered);
+        assert_eq!(worthy(RetryOn { reset_before_request: true, ..on() }), ["connect", "early"]);
+        assert_eq!(worthy(RetryOn { connect_failure: true, ..on() }), ["connect"]);
+        assert_eq!(worthy(RetryOn { refused_stream: true, ..on() }), ["refused"]);
+        assert_eq!(worthy(RetryOn { conflict: true, ..on() }), ["409"]);
+        assert_eq!(worthy(RetryOn { rate_limited: true, ..on() }), ["limited"]);
+        let statuses = vec![StatusCode::TOO_MANY_REQUESTS, StatusCode::INTERNAL_SERVER_ERROR];
+        assert_eq!(worthy(RetryOn { statuses, ..on() }), ["429", "500"]);
+        assert_eq!(worthy(RetryOn { headers: vec!["x-retry".parse().unwrap()], ..on() }), ["marked"]);
+        assert_eq!(worthy(RetryOn { grpc: vec![14, 4], ..on() }), ["unavailable"]);
+        assert_eq!(worthy(RetryOn { grpc: vec![1], ..on() }), ["cancelled"]);
+    }
+}

@@ -1,15 +1,18 @@
 //! What is done with one request.
 //!
-//! In this order: a rule is found by its matches; a delay and an abort of its fault are drawn; a redirect, a fixed
-//! answer or one of its destinations is taken. What is forwarded is shaped before it is sent (headers of the rule, of
-//! the destination, then path and authority), and its answer likewise.
+//! In this order, which is Envoy's under Istio: the first rule with a match that holds takes the request; a delay is
+//! drawn, then an abort; a CORS preflight is answered; a redirect or a fixed answer is given, or one of the destinations
+//! is drawn by weight, which may answer by itself too. What goes on gets another path and authority, then the headers
+//! of the rule, then those of the destination. The answer gets headers likewise, then the marks of CORS.
 
-use super::{Binding, Refusal, Upstream};
+use super::edits::retarget;
+use super::index::Entry;
+use super::treatment::{Treatment, Way};
+use super::{Answer, Binding, Upstream};
+use crate::model::HttpRule;
 use crate::model::http_rule::Retry;
-use bytes::Bytes;
-use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,52 +34,30 @@ pub enum Verdict {
     Forward(Forward),
 }
 
-/// An answer that is made here, complete: a gRPC client's has status 200 and the call's status among its headers.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// Its status.
-    pub status: StatusCode,
-    /// Its headers.
-    pub headers: HeaderMap,
-    /// Its body.
-    pub body: Bytes,
-    /// The gRPC status that is in the headers.
-    pub grpc_status: Option<u8>,
-    /// Envoy's response flag, `-` where nothing went wrong.
-    pub flag: &'static str,
-    /// The name of the rule that made it.
-    pub rule: Option<Arc<str>>,
-}
-
-impl Answer {
-    /// Why a request goes nowhere, as an answer.
-    pub fn refusal(refusal: &Refusal) -> Self {
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-        let body = Bytes::from(refusal.to_string());
-        Self { status: refusal.status(), headers, body, grpc_status: None, flag: refusal.flag(), rule: None }
-    }
-}
-
 /// A request on its way to an upstream that has at least one ready endpoint. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Forward {
     pub(super) upstream: Arc<Upstream>,
     pub(super) taken: Option<Taken>,
+    pub(super) mirrors: Arc<[Arc<Upstream>]>,
 }
 
-/// The rule that took a request.
+/// How a rule took a request.
 #[derive(Clone, Debug)]
 pub(super) struct Taken {
     pub(super) binding: Arc<Binding>,
-    /// Which of its HTTP rules.
-    pub(super) rule: usize,
+    /// Which of its HTTP rules, by which match.
+    pub(super) entry: Entry,
+    /// Which of the rule's destinations.
+    pub(super) at: usize,
+    /// Whom the answer is marked for.
+    pub(super) origin: Option<HeaderValue>,
 }
 
 impl Forward {
     /// A request that no rule has a say in.
     pub fn plain(upstream: Arc<Upstream>) -> Self {
-        Self { upstream, taken: None }
+        Self { upstream, taken: None, mirrors: Arc::default() }
     }
 
     /// Where it goes.
@@ -90,10 +71,30 @@ impl Forward {
     }
 
     /// Makes the request what the destination is to see.
-    pub fn shape_request(&self, _request: &mut Parts) {}
+    pub fn shape_request(&self, request: &mut Parts) {
+        let Some((taken, _, way)) = self.way() else { return };
+        if let Some(path) = &way.path
+            && request.uri.path_and_query().is_some()
+        {
+            let changed =
+                path.apply(request.uri.path(), request.uri.query(), taken.entry.part(&taken.binding.rules.http));
+            retarget(&mut request.uri, changed);
+        }
+        if let Some(authority) = &way.authority {
+            authority.apply(request);
+        }
+        way.request.apply(&mut request.headers);
+    }
 
     /// Makes the answer what the client is to see.
-    pub fn shape_response(&self, _headers: &mut HeaderMap) {}
+    pub fn shape_response(&self, headers: &mut HeaderMap) {
+        let Some((taken, treatment, way)) = self.way() else { return };
+        way.response.apply(headers);
+        let sharing = treatment.cors.as_ref().or(way.cors.as_ref());
+        if let Some((sharing, origin)) = sharing.zip(taken.origin.as_ref()) {
+            sharing.mark(origin, headers);
+        }
+    }
 
     /// How long the whole exchange may take.
     pub fn timeout(&self) -> Option<Duration> {
@@ -107,11 +108,17 @@ impl Forward {
 
     /// Where copies of this request go.
     pub fn mirrors(&self) -> &[Arc<Upstream>] {
-        &[]
+        &self.mirrors
     }
 
-    fn model(&self) -> Option<&crate::model::HttpRule> {
+    fn model(&self) -> Option<&HttpRule> {
         let taken = self.taken.as_ref()?;
-        taken.binding.rules.http.get(taken.rule)
+        taken.binding.rules.http.get(taken.entry.rule)
+    }
+
+    fn way(&self) -> Option<(&Taken, &Treatment, &Way)> {
+        let taken = self.taken.as_ref()?;
+        let treatment = taken.binding.http.get(taken.entry.rule)?;
+        Some((taken, treatment, treatment.ways.get(taken.at)?))
     }
 }

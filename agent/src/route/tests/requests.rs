@@ -1,8 +1,8 @@
 //! Which rule takes a request or a connection.
 
-use crate::model::{HttpMatch, StringMatch, TcpMatch, Workload};
-use crate::route::matching;
-use crate::snapshot::fixtures::{http_rule, labels, pod, tcp_rule};
+use crate::model::{HttpMatch, StringMatch, TcpMatch, TlsMatch, TlsRule, Workload};
+use crate::route::matching::{self, Asked};
+use crate::snapshot::fixtures::{labels, pod, tcp_rule};
 use crate::vocab::OrigDst;
 use http::HeaderName;
 use http::request::{Builder, Parts};
@@ -28,7 +28,7 @@ fn client() -> Workload {
 }
 
 fn takes(one: HttpMatch, request: &Parts) -> bool {
-    matching::http_rule(&http_rule(vec![one], vec![]), &client(), 80, request)
+    matching::http_match(&one, &Asked { source: &client(), port: 80, request })
 }
 
 #[test]
@@ -92,19 +92,49 @@ fn the_authority_is_the_targets_or_the_host_header() {
 }
 
 #[test]
-fn all_conditions_of_a_match_hold_and_any_match_of_a_rule_is_enough() {
+fn all_conditions_of_a_match_hold() {
     let get = request("/a", |b| b.method("GET"));
     let method = |name: &str| HttpMatch { method: Some(exact(name)), ..Default::default() };
-    let both = HttpMatch { uri: Some(exact("/b")), ..method("GET") };
-    for (matches, taken) in [
-        (vec![], true),
-        (vec![method("GET")], true),
-        (vec![method("get")], false),
-        (vec![both.clone()], false),
-        (vec![both, method("GET")], true),
+    for (one, taken) in [
+        (HttpMatch::default(), true),
+        (method("GET"), true),
+        (method("get"), false),
+        (HttpMatch { uri: Some(exact("/b")), ..method("GET") }, false),
+        (HttpMatch { uri: Some(exact("/a")), ..method("GET") }, true),
     ] {
-        let rule = http_rule(matches, vec![]);
-        assert_eq!(matching::http_rule(&rule, &client(), 80, &get), taken, "{rule:?}");
+        assert_eq!(takes(one.clone(), &get), taken, "{one:?}");
+    }
+}
+
+#[test]
+fn path_elements_the_scheme_and_parameters_are_matched() {
+    let elements = |text: &str| HttpMatch { uri: Some(StringMatch::PathPrefix(text.into())), ..Default::default() };
+    let scheme = |wanted| HttpMatch { scheme: Some(wanted), ..Default::default() };
+    let parameter = |name: &str, wanted| HttpMatch { query_params: vec![(name.into(), wanted)], ..Default::default() };
+    for (one, uri, taken) in [
+        (elements("/a"), "/a", true),
+        (elements("/a"), "/a/b", true),
+        (elements("/a"), "/a?b", true),
+        (elements("/a"), "/ab", false),
+        (elements(""), "/ab", true),
+        (HttpMatch { ignore_uri_case: true, ..elements("/A") }, "/a/b", true),
+        (scheme(exact("http")), "/", true),
+        (scheme(exact("http")), "http://h/", true),
+        (scheme(prefix("https")), "/", false),
+        (scheme(regex("https?")), "https://h/", true),
+        (parameter("a", exact("1")), "/?a=1", true),
+        (parameter("a", exact("1")), "/?a=2&a=1", false),
+        (parameter("a", exact("1")), "/", false),
+        (parameter("a", prefix("1")), "/?b=0&a=12", true),
+        (parameter("a", regex("[0-9]+")), "/?a=12x", false),
+        (parameter("a", StringMatch::Present), "/?a", true),
+        (parameter("a", StringMatch::Present), "/?b", false),
+        (parameter("a", exact("b c")), "/?a=b%20c", true),
+        (parameter("a", exact("b+c")), "/?a=b+c", true),
+        (parameter("a", exact("b%20c")), "/?a=b%20c", true),
+        (parameter("a b", exact("1")), "/?a+b=1", true),
+    ] {
+        assert_eq!(takes(one.clone(), &request(uri, |b| b)), taken, "{one:?} {uri}");
     }
 }
 
@@ -145,5 +175,30 @@ fn connections_match_by_address_port_and_client() {
         let rule = tcp_rule(matches, vec![]);
         let dst = OrigDst::new("10.96.0.1:80".parse().unwrap());
         assert_eq!(matching::tcp_rule(&rule, &client(), dst), taken, "{rule:?}");
+    }
+}
+
+#[test]
+fn tls_connections_match_by_the_name_that_the_client_asks_for_and_as_connections_do() {
+    let one = |hosts: &[&str], port| TlsMatch {
+        sni_hosts: hosts.iter().copied().map(Into::into).collect(),
+        connection: TcpMatch { port, ..Default::default() },
+    };
+    for (matches, sni, taken) in [
+        (vec![one(&["a.com"], None)], Some("a.com"), true),
+        (vec![one(&["a.com"], None)], Some("A.Com"), true),
+        (vec![one(&["a.com"], None)], Some("b.com"), false),
+        (vec![one(&["a.com"], None)], None, false),
+        (vec![one(&["b.com", "*.a.com"], None)], Some("x.y.a.com"), true),
+        (vec![one(&["*.a.com"], None)], Some("a.com"), false),
+        (vec![one(&["*"], None)], None, true),
+        (vec![one(&["a.com"], Some(443))], Some("a.com"), true),
+        (vec![one(&["a.com"], Some(444))], Some("a.com"), false),
+        (vec![one(&["a.com"], Some(444)), one(&["a.com"], Some(443))], Some("a.com"), true),
+        (vec![], Some("a.com"), false),
+    ] {
+        let rule = TlsRule { matches, route: vec![], broken: None };
+        let dst = OrigDst::new("10.96.0.1:443".parse().unwrap());
+        assert_eq!(matching::tls_rule(&rule, &client(), dst, sni), taken, "{rule:?} {sni:?}");
     }
 }
