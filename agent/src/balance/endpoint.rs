@@ -1,8 +1,12 @@
 //! An address that takes traffic, and how much of ours it has now.
 
-use crate::model::Workload;
+use super::outlier::{Health, Judge};
+use super::warmup::Warming;
+use crate::model::endpoint::EndpointAddress;
+use crate::model::{Locality, Workload};
+use crate::vocab::{ClusterName, NodeName};
 use http::StatusCode;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -37,12 +41,29 @@ pub struct Endpoint {
     pub workload: Option<Arc<Workload>>,
     /// Its load, the same value in every snapshot.
     pub load: Arc<Load>,
+    /// Where it is, and for whom.
+    pub place: Place,
+    pub(super) judged: Option<(Arc<Health>, Arc<Judge>)>,
+    pub(super) warming: Option<Warming>,
+}
+
+/// Where an endpoint is, and for whom.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    /// Region, zone and subzone; empty where they are not known.
+    pub locality: Locality,
+    /// Its cluster and node.
+    pub node: Option<(ClusterName, NodeName)>,
+    /// The zones that Kubernetes means it for; empty: it does not say.
+    pub for_zones: Arc<[Arc<str>]>,
+    /// The nodes that Kubernetes means it for; empty: it does not say.
+    pub for_nodes: Arc<[NodeName]>,
 }
 
 /// How a connection or request to an endpoint went, for outlier detection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// A connection was made, and nothing is known of what it carried.
+    /// A connection was made, and nothing can be known of what it carries: not for a connection of HTTP requests.
     Connected,
     /// No connection, no answer in time, or it was reset before an answer: no word from the application.
     Failed,
@@ -51,59 +72,52 @@ pub enum Outcome {
 }
 
 impl Endpoint {
-    /// An endpoint without a history.
+    /// An endpoint without a history, where its pod is.
     pub fn new(address: SocketAddr, workload: Option<Arc<Workload>>, load: Arc<Load>) -> Self {
-        Self { address, workload, load }
+        let place = workload.as_ref().map(|workload| Place {
+            locality: workload.locality.clone(),
+            node: Some((workload.id.cluster.clone(), workload.node.clone())),
+            ..Place::default()
+        });
+        Self { address, workload, load, place: place.unwrap_or_default(), judged: None, warming: None }
     }
 
-    /// Takes the end of a connection or request into account. Refusals by policy are not the endpoint's fault: not
-    /// for here.
-    pub fn settle(&self, _outcome: Outcome, _now: Instant) {}
+    /// Adds what a slice says of it: where it is, as far as its pod did not say, and for whom.
+    pub fn listed(mut self, cluster: &ClusterName, listed: &EndpointAddress) -> Self {
+        let place = &mut self.place;
+        if let (None, Some(node)) = (&place.node, &listed.node) {
+            place.node = Some((cluster.clone(), node.clone()));
+        }
+        if let (true, Some(zone)) = (place.locality.zone.is_empty(), &listed.zone) {
+            place.locality.zone = Arc::clone(zone);
+        }
+        place.for_zones = Arc::clone(&listed.for_zones);
+        place.for_nodes = Arc::clone(&listed.for_nodes);
+        self
+    }
+
+    /// Takes the end of a connection or request into account, where outlier detection is configured. Refusals by policy
+    /// are not the endpoint's fault: not for here.
+    pub fn settle(&self, outcome: Outcome, now: Instant) {
+        if let Some((health, judge)) = &self.judged {
+            judge.settle(health, outcome, now);
+        }
+    }
+
+    /// Whether outlier detection leaves it out now.
+    pub fn is_out(&self) -> bool {
+        self.judged.as_ref().is_some_and(|(health, _)| health.is_out())
+    }
+
+    /// Its part of a full share: less than 1 while it warms up.
+    pub(super) fn share(&self, now: Instant) -> f64 {
+        self.warming.map_or(1.0, |warming| warming.share(now))
+    }
 
     /// Counts one connection or request, until the result is dropped.
     pub fn begin(&self) -> InFlight {
         self.load.0.fetch_add(1, Ordering::Relaxed);
         InFlight(Arc::clone(&self.load))
-    }
-}
-
-/// The ready endpoints of one port of a host, or of a subset of it.
-#[derive(Debug, Default)]
-pub struct Group {
-    ready: Box<[Arc<Endpoint>]>,
-    unready: usize,
-}
-
-impl Group {
-    /// A group of the endpoints that are ready; those that are not are only counted.
-    pub fn new(mut ready: Vec<Arc<Endpoint>>, unready: usize) -> Self {
-        ready.sort_by_key(|endpoint| endpoint.address);
-        Self { ready: ready.into(), unready }
-    }
-
-    /// The endpoints that take traffic, ordered by address.
-    pub fn ready(&self) -> &[Arc<Endpoint>] {
-        &self.ready
-    }
-
-    /// Those of the family of the address that the client uses, as Kubernetes has it: an application may listen in one
-    /// family only. All of them where that family has none, as when only another cluster has endpoints.
-    pub fn like(&self, address: IpAddr) -> &[Arc<Endpoint>] {
-        let (v4, v6) = self.ready.split_at(self.ready.partition_point(|endpoint| endpoint.address.is_ipv4()));
-        match (address, v4, v6) {
-            (IpAddr::V4(_), [], all) | (IpAddr::V6(_), all, []) => all,
-            (IpAddr::V4(_), own, _) | (IpAddr::V6(_), _, own) => own,
-        }
-    }
-
-    /// How many more there are that take none now.
-    pub fn unready(&self) -> usize {
-        self.unready
-    }
-
-    /// Whether nothing is ready.
-    pub fn is_empty(&self) -> bool {
-        self.ready.is_empty()
     }
 }
 

@@ -1,13 +1,21 @@
-//! Power of two choices: of two endpoints drawn at random, the less loaded one.
+//! Which endpoint a connection or request goes to.
 //!
-//! What Envoy calls LEAST_REQUEST, Istio's default.
+//! The usual case takes no lock and allocates nothing: nobody is out, nothing was tried, the first tier decides.
 
+use super::group::own_address;
+use super::table;
+use super::view::Tier;
 use super::{Endpoint, Group};
 use crate::model::Workload;
+use crate::model::traffic_policy::Algorithm;
 use fastrand::Rng;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
+
+/// Draws before the endpoints that are usable are counted instead: with more than half of them usable, one in 65,536
+/// picks gets there.
+const DRAWS: usize = 16;
 
 /// For whom an endpoint is picked.
 #[derive(Clone, Copy, Debug)]
@@ -22,130 +30,159 @@ pub struct Caller<'a> {
     pub now: Instant,
 }
 
-/// An endpoint of the group for a client, ready and not yet tried; none when there is none left.
+/// An endpoint of the group for a client, neither out nor tried; none when there is none left.
 pub fn pick(group: &Group, caller: &Caller<'_>, tried: &[SocketAddr], rng: &mut Rng) -> Option<Arc<Endpoint>> {
-    two_choices(group, caller.used.ip(), tried, rng).cloned()
+    group.standing.ejections().look(caller.now);
+    if group.algorithm == Algorithm::Passthrough {
+        return as_used(group, caller, tried);
+    }
+    let Some(lasts) = group.sticky else {
+        return anew(group, caller, tried, rng);
+    };
+    let clients = group.standing.clients();
+    let client = own_address(caller)?;
+    let kept = clients.endpoint_of(client, caller.now, lasts).filter(|address| !tried.contains(address));
+    let picked = kept.and_then(|address| still_there(group, caller, address));
+    let picked = picked.or_else(|| anew(group, caller, tried, rng))?;
+    clients.keep(client, picked.address, caller.now, lasts);
+    Some(picked)
 }
 
-fn two_choices<'a>(
+/// The address that the client used, whoever is there.
+fn as_used(group: &Group, caller: &Caller<'_>, tried: &[SocketAddr]) -> Option<Arc<Endpoint>> {
+    if tried.contains(&caller.used) {
+        return None;
+    }
+    let known = group.ready().binary_search_by_key(&caller.used, |endpoint| endpoint.address);
+    Some(known.map_or_else(
+        |_| Arc::new(Endpoint::new(caller.used, None, Arc::default())),
+        |at| Arc::clone(&group.ready()[at]),
+    ))
+}
+
+fn still_there(group: &Group, caller: &Caller<'_>, address: SocketAddr) -> Option<Arc<Endpoint>> {
+    group.with_lane(caller, |lane| {
+        let there = |tier: &Tier| {
+            let at = tier.endpoints().binary_search_by_key(&address, |endpoint| endpoint.address).ok()?;
+            Some(&tier.endpoints()[at]).filter(|endpoint| !endpoint.is_out()).cloned()
+        };
+        lane.tiers.iter().find_map(there)
+    })
+}
+
+fn anew(group: &Group, caller: &Caller<'_>, tried: &[SocketAddr], rng: &mut Rng) -> Option<Arc<Endpoint>> {
+    group.with_lane(caller, |lane| {
+        let drawn = || caller.hash.map_or_else(|| rng.f64(), fraction);
+        let ejections = group.standing.ejections();
+        let (first, panics) = lane.draw(ejections, group.min_health, drawn);
+        let all_usable = tried.is_empty() && (panics || ejections.active() == 0);
+        let warming = group.warm_at.is_some_and(|end| caller.now < end);
+        let mut turn = Turn { group, caller, tried, rng, panics, all_usable, warming };
+        let order = std::iter::once(first).chain((0..lane.tiers.len()).filter(|at| *at != first));
+        for tier in order.filter_map(|at| lane.tiers.get(at)) {
+            if let Some(at) = turn.within(tier.endpoints(), tier) {
+                return Some(Arc::clone(&tier.endpoints()[at]));
+            }
+        }
+        None
+    })
+}
+
+/// A key's place between 0 and 1, which must not be its place in the table again.
+fn fraction(hash: u64) -> f64 {
+    (table::hash(&hash.to_le_bytes()) >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// One pick under way.
+struct Turn<'a> {
     group: &'a Group,
-    address: IpAddr,
-    exclude: &[SocketAddr],
-    rng: &mut Rng,
-) -> Option<&'a Arc<Endpoint>> {
-    let ready = group.like(address);
-    if exclude.is_empty() {
-        let (first, second) = two_of(ready.len(), rng)?;
-        return Some(lighter(&ready[first], &ready[second]));
-    }
-    let mut left = ready.iter().filter(|endpoint| !exclude.contains(&endpoint.address));
-    let (first, second) = two_of(left.clone().count(), rng)?;
-    let (low, high) = (first.min(second), first.max(second));
-    let one = left.nth(low)?;
-    let other = if high > low { left.nth(high - low - 1)? } else { one };
-    // Which of two equals wins must not depend on their order in the group.
-    Some(if first < second { lighter(one, other) } else { lighter(other, one) })
+    caller: &'a Caller<'a>,
+    tried: &'a [SocketAddr],
+    rng: &'a mut Rng,
+    panics: bool,
+    all_usable: bool,
+    warming: bool,
 }
 
-/// Two different indexes below `count`, the same one twice if there is only one.
-fn two_of(count: usize, rng: &mut Rng) -> Option<(usize, usize)> {
-    match count {
-        0 => None,
-        1 => Some((0, 0)),
-        _ => {
-            let first = rng.usize(..count);
-            let second = rng.usize(..count - 1);
-            Some((first, second + usize::from(second >= first)))
+impl Turn<'_> {
+    fn within(&mut self, endpoints: &[Arc<Endpoint>], tier: &Tier) -> Option<usize> {
+        match &self.group.algorithm {
+            Algorithm::LeastRequest | Algorithm::Passthrough => self.lighter_of_two(endpoints),
+            Algorithm::Random => self.any(endpoints, None),
+            Algorithm::RoundRobin => self.next(endpoints),
+            Algorithm::ConsistentHash { table, .. } => {
+                let hash = self.caller.hash.unwrap_or_else(|| self.rng.u64(..));
+                tier.table(*table).find(hash, |at| self.is_usable(&endpoints[at]))
+            }
         }
     }
-}
 
-fn lighter<'a>(first: &'a Arc<Endpoint>, second: &'a Arc<Endpoint>) -> &'a Arc<Endpoint> {
-    if second.load.open() < first.load.open() { second } else { first }
-}
+    fn is_usable(&self, endpoint: &Endpoint) -> bool {
+        self.all_usable || ((self.panics || !endpoint.is_out()) && !self.tried.contains(&endpoint.address))
+    }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::net::{Ipv4Addr, Ipv6Addr};
-
-    const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
-
-    fn group(count: u8) -> Group {
-        let endpoint = |n| {
-            let address = SocketAddr::from(([10, 0, 0, n], 80));
-            Arc::new(Endpoint::new(address, None, Arc::default()))
+    /// Power of two choices: of two endpoints drawn at random, the less loaded one (Envoy's LEAST_REQUEST).
+    fn lighter_of_two(&mut self, endpoints: &[Arc<Endpoint>]) -> Option<usize> {
+        let first = self.any(endpoints, None)?;
+        let Some(second) = self.any(endpoints, Some(first)) else {
+            return Some(first);
         };
-        Group::new((0..count).map(endpoint).collect(), 0)
-    }
-
-    fn shares(group: &Group, exclude: &[SocketAddr]) -> Vec<usize> {
-        let mut rng = Rng::with_seed(7);
-        let mut counts = vec![0; group.ready().len()];
-        for _ in 0..30_000 {
-            let picked = two_choices(group, V4, exclude, &mut rng).unwrap();
-            let at = group.ready().iter().position(|endpoint| Arc::ptr_eq(endpoint, picked)).unwrap();
-            counts[at] += 1;
-        }
-        counts
-    }
-
-    #[test]
-    fn equals_get_equal_shares() {
-        for count in [1, 2, 3, 5] {
-            let shares = shares(&group(count), &[]);
-            let fair = 30_000 / shares.len();
-            assert!(shares.iter().all(|share| share.abs_diff(fair) < 500), "{shares:?}");
-        }
-    }
-
-    #[test]
-    fn what_was_tried_is_not_tried_again_and_the_rest_share_alike() {
-        let group = group(4);
-        let tried = [group.ready()[1].address];
-        let shares = shares(&group, &tried);
-        assert_eq!(shares[1], 0);
-        assert!([0, 2, 3].iter().all(|&at| shares[at].abs_diff(10_000) < 500), "{shares:?}");
-
-        let all: Vec<_> = group.ready().iter().map(|endpoint| endpoint.address).collect();
-        assert!(two_choices(&group, V4, &all, &mut Rng::with_seed(1)).is_none());
-        assert!(two_choices(&Group::default(), V4, &[], &mut Rng::with_seed(1)).is_none());
-    }
-
-    #[test]
-    fn the_busiest_endpoint_is_never_taken_where_there_is_another() {
-        let group = group(3);
-        let _busy: Vec<_> = (0..5).map(|_| group.ready()[2].begin()).collect();
-        assert_eq!(shares(&group, &[])[2], 0);
-    }
-
-    #[test]
-    fn open_connections_even_out() {
-        let group = group(10);
-        let mut rng = Rng::with_seed(3);
-        let open: Vec<_> = (0..1000).map(|_| two_choices(&group, V4, &[], &mut rng).unwrap().begin()).collect();
-        let loads: Vec<_> = group.ready().iter().map(|endpoint| endpoint.load.open()).collect();
-        assert_eq!(open.len(), loads.iter().sum::<usize>());
-        assert!(loads.iter().all(|load| load.abs_diff(100) <= 5), "{loads:?}");
-    }
-
-    #[test]
-    fn the_family_is_the_clients_where_there_is_one() {
-        let of = |addresses: &[&str]| {
-            let endpoint = |text: &&str| {
-                let address = text.parse().unwrap();
-                Arc::new(Endpoint::new(address, None, Arc::default()))
-            };
-            Group::new(addresses.iter().map(endpoint).collect(), 0)
+        let lighter = if self.warming {
+            // Loads count for as much more as an endpoint's share is smaller, or it would get all that it is spared.
+            let weighed = |at: usize| endpoints[at].load.open() as f64 / endpoints[at].share(self.caller.now);
+            weighed(second) < weighed(first)
+        } else {
+            endpoints[second].load.open() < endpoints[first].load.open()
         };
-        let both = of(&["[fd00::1]:80", "10.0.0.1:80", "[fd00::2]:80"]);
-        let mut rng = Rng::with_seed(5);
-        for _ in 0..20 {
-            assert!(two_choices(&both, V4, &[], &mut rng).unwrap().address.is_ipv4());
-            assert!(two_choices(&both, V6, &[], &mut rng).unwrap().address.is_ipv6());
+        Some(if lighter { second } else { first })
+    }
+
+    /// Any usable one but `other`, each as likely; less likely while it warms up.
+    fn any(&mut self, endpoints: &[Arc<Endpoint>], other: Option<usize>) -> Option<usize> {
+        let count = endpoints.len() - usize::from(other.is_some());
+        if count == 0 || endpoints.is_empty() {
+            return None;
         }
-        assert!(two_choices(&of(&["10.0.0.1:80"]), V6, &[], &mut rng).is_some());
-        assert!(two_choices(&of(&["[fd00::1]:80"]), V4, &[], &mut rng).is_some());
+        let mut last = None;
+        for _ in 0..DRAWS {
+            let drawn = self.rng.usize(..count);
+            let at = drawn + usize::from(other.is_some_and(|other| drawn >= other));
+            if !self.is_usable(&endpoints[at]) {
+                continue;
+            }
+            if self.is_taken(&endpoints[at]) {
+                return Some(at);
+            }
+            last = Some(at);
+        }
+        // All of them are cold, and somebody has to take it.
+        if last.is_some() {
+            return last;
+        }
+        let usable = |at: &usize| Some(*at) != other && self.is_usable(&endpoints[*at]);
+        let left = (0..endpoints.len()).filter(usable).count();
+        let nth = if left == 0 { return None } else { self.rng.usize(..left) };
+        (0..endpoints.len()).filter(|at| Some(*at) != other && self.is_usable(&endpoints[*at])).nth(nth)
+    }
+
+    /// One after the other, over all that share the group. Who is passed over costs the next one nothing.
+    fn next(&mut self, endpoints: &[Arc<Endpoint>]) -> Option<usize> {
+        let mut last = None;
+        for _ in 0..endpoints.len() {
+            let at = self.group.standing.next() % endpoints.len();
+            if !self.is_usable(&endpoints[at]) {
+                continue;
+            }
+            if self.is_taken(&endpoints[at]) {
+                return Some(at);
+            }
+            last = Some(at);
+        }
+        last
+    }
+
+    /// Whether an endpoint takes what was drawn for it: always, once it is warm.
+    fn is_taken(&mut self, endpoint: &Endpoint) -> bool {
+        !self.warming || self.rng.f64() < endpoint.share(self.caller.now)
     }
 }

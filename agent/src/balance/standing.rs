@@ -1,14 +1,41 @@
 //! What is under way to an upstream, counted over all snapshots, and the limits of it.
 
+use super::Endpoint;
+use super::outlier::{Ejections, Health};
+use super::sticky::Clients;
 use crate::model::PortPolicy;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
 use thiserror::Error;
 
 /// What one upstream of this agent is busy with: the same value in every snapshot.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Standing {
     open: [AtomicU32; 4],
+    overflows: [AtomicU64; 4],
+    /// Whose turn it is.
+    turn: AtomicUsize,
+    ejections: Arc<Ejections>,
+    clients: Clients,
+    healths: Mutex<HashMap<SocketAddr, Arc<Health>>>,
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        Self {
+            open: Default::default(),
+            overflows: Default::default(),
+            // The agents of a mesh must not all begin with the same endpoint.
+            turn: AtomicUsize::new(fastrand::usize(..)),
+            ejections: Arc::default(),
+            clients: Clients::default(),
+            healths: Mutex::default(),
+        }
+    }
 }
 
 /// What is limited.
@@ -68,7 +95,42 @@ impl Standing {
             return Ok(Slot { standing: Arc::clone(self), limit });
         }
         self.count(limit).fetch_sub(1, Ordering::Relaxed);
+        self.overflows[limit as usize].fetch_add(1, Ordering::Relaxed);
         Err(Overflow { limit, at_most })
+    }
+
+    /// How many were refused.
+    pub fn overflows(&self, limit: Limit) -> u64 {
+        self.overflows[limit as usize].load(Ordering::Relaxed)
+    }
+
+    /// Who is out.
+    pub fn ejections(&self) -> &Arc<Ejections> {
+        &self.ejections
+    }
+
+    pub(super) fn clients(&self) -> &Clients {
+        &self.clients
+    }
+
+    pub(super) fn next(&self) -> usize {
+        self.turn.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// What is known of each endpoint; of those that are not among them, nothing is any more.
+    pub(super) fn healths(&self, endpoints: &[Arc<Endpoint>], now: Instant) -> Vec<Arc<Health>> {
+        let mut known = self.healths.lock();
+        let mut next = HashMap::with_capacity(endpoints.len());
+        let mut healths = Vec::with_capacity(endpoints.len());
+        for endpoint in endpoints {
+            let who = endpoint.workload.as_ref().map(|workload| &workload.id);
+            let before = known.remove(&endpoint.address).filter(|health| health.who.as_ref() == who);
+            let health = before.unwrap_or_else(|| Arc::new(Health::new(who.cloned(), now)));
+            next.insert(endpoint.address, Arc::clone(&health));
+            healths.push(health);
+        }
+        *known = next;
+        healths
     }
 
     fn count(&self, limit: Limit) -> &AtomicU32 {

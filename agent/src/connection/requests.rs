@@ -16,8 +16,7 @@ use crate::policy::{self, Permit};
 use crate::relay::http::{
     self, DialError, Dialed, Limits, Refused, RequestOutcome, Ruling, Settled, Terms, Upstreams, Verdict, Wear,
 };
-use crate::route::upstream::Affinity;
-use crate::route::{self, Forward, HttpTable, Plan, Refusal, Upstream};
+use crate::route::{self, Affinity, Forward, HttpTable, Plan, Refusal, Upstream};
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Open, Outcome, Protocol, RequestRecord, Target};
 use crate::tunnel::underpass::ReportSink;

@@ -4,7 +4,7 @@
 
 use super::host::{ROOT_NAMESPACE, specificity, visible};
 use super::{ServiceRef, Upstream};
-use crate::balance::{Endpoint, Group, Standings, UpstreamKey};
+use crate::balance::{Endpoint, Group, ServicePolicy, Setting, Standings, UpstreamKey};
 use crate::model::traffic_policy::ClientTls;
 use crate::model::{
     AppProtocol, DestinationRule, EndpointSlice, Labels, PortPolicy, Service, ServicePort, Subset, TrafficPolicy,
@@ -15,6 +15,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 /// What one host is compiled from.
 pub struct Parts<'a> {
@@ -62,6 +63,8 @@ pub struct Context<'a> {
     pub endpoint: &'a mut dyn FnMut(SocketAddr) -> Endpoint,
     /// What is known of upstreams.
     pub standings: &'a mut Standings,
+    /// Now, by both clocks.
+    pub now: (Instant, SystemTime),
 }
 
 impl Port {
@@ -81,7 +84,9 @@ impl Backends {
         for port in parts.services.iter().flat_map(|service| &service.ports) {
             declared.entry(port.number).or_insert(port);
         }
-        let compile = |port: &&ServicePort| {
+        let wishes =
+            ServicePolicy { affinity: first.affinity, node_local: first.node_local, distribution: first.distribution };
+        let mut compile = |port: &&ServicePort| {
             let service = Arc::new(ServiceRef {
                 host: first.host.clone(),
                 namespace: first.namespace.clone(),
@@ -90,12 +95,13 @@ impl Backends {
             });
             let members = Members::of(parts, port, context.endpoint);
             let tls = parts.tls.iter().find(|(number, _)| *number == port.number).map(|(_, tls)| tls);
-            let mut builder = Builder { members, tls, service, protocol: port.protocol, standings: context.standings };
+            let (protocol, now, standings) = (port.protocol, context.now, &mut *context.standings);
+            let mut builder = Builder { members, tls, service, protocol, wishes, now, standings };
             let whole = builder.upstream(None, None);
             let ruled = rules.iter().map(|rule| builder.ruled(rule, &whole)).collect();
             Port { whole, ruled }
         };
-        let ports = declared.values().map(compile).collect();
+        let ports = declared.values().map(&mut compile).collect();
         let addresses = parts.services.iter().flat_map(|service| service.addresses.iter().copied()).collect();
         let (host, namespace) = (first.host.clone(), first.namespace.clone());
         Some(Self { host, namespace, addresses, ports, rules: rules.into() })
@@ -175,8 +181,16 @@ fn precedence(rule: &DestinationRule, service: &Namespace) -> impl Ord + use<> {
     (distance, Reverse(specificity(rule.host.as_str())), rule.id.clone())
 }
 
-/// The endpoints of one port, ordered by address, with whether each is ready.
-struct Members(BTreeMap<SocketAddr, (Arc<Endpoint>, bool)>);
+/// An endpoint, and whether it takes traffic.
+struct Member {
+    endpoint: Arc<Endpoint>,
+    ready: bool,
+    /// It is about to end, and still could.
+    leaving: bool,
+}
+
+/// The endpoints of one port, by address.
+struct Members(BTreeMap<SocketAddr, Member>);
 
 impl Members {
     fn of(parts: &Parts<'_>, port: &ServicePort, endpoint: &mut dyn FnMut(SocketAddr) -> Endpoint) -> Self {
@@ -188,12 +202,28 @@ impl Members {
             };
             for address in &slice.addresses {
                 let at = SocketAddr::new(address.ip, target.number);
-                let member = members.entry(at).or_insert_with(|| (Arc::new(endpoint(at)), false));
+                let member = members.entry(at).or_insert_with(|| Member {
+                    endpoint: Arc::new(endpoint(at).listed(&slice.cluster, address)),
+                    ready: false,
+                    leaving: false,
+                });
                 // Kubernetes may show an address in two slices while it moves between them; either makes it ready.
-                member.1 |= address.ready;
+                member.ready |= address.ready;
+                member.leaving |= address.serving && address.terminating;
             }
         }
         Self(members)
+    }
+
+    /// Those that take traffic, and how many do not: the ready ones, or those that are about to end and still could
+    /// where nothing is ready, as Kubernetes does during a rollout.
+    fn taking(&self, belongs: impl Fn(&Endpoint) -> bool) -> (Vec<Arc<Endpoint>>, usize) {
+        let all: Vec<&Member> = self.0.values().filter(|member| belongs(&member.endpoint)).collect();
+        let any_ready = all.iter().any(|member| member.ready);
+        let takes = |member: &&&Member| if any_ready { member.ready } else { member.leaving };
+        let taking: Vec<_> = all.iter().filter(takes).map(|member| Arc::clone(&member.endpoint)).collect();
+        let others = all.len() - taking.len();
+        (taking, others)
     }
 }
 
@@ -203,6 +233,8 @@ struct Builder<'a> {
     tls: Option<&'a ClientTls>,
     service: Arc<ServiceRef>,
     protocol: AppProtocol,
+    wishes: ServicePolicy,
+    now: (Instant, SystemTime),
     standings: &'a mut Standings,
 }
 
@@ -217,10 +249,7 @@ impl Builder<'_> {
 
     fn upstream(&mut self, rule: Option<&DestinationRule>, subset: Option<&Subset>) -> Arc<Upstream> {
         let belongs = |endpoint: &Endpoint| subset.is_none_or(|subset| carries(endpoint, &subset.labels));
-        let members = self.members.0.values().filter(|(endpoint, _)| belongs(endpoint));
-        let ready: Vec<_> =
-            members.clone().filter(|(_, ready)| *ready).map(|(endpoint, _)| Arc::clone(endpoint)).collect();
-        let unready = members.count() - ready.len();
+        let (taking, others) = self.members.taking(belongs);
         let policy = rule
             .map(|rule| TrafficPolicy::effective(&rule.policy, subset.map(|subset| &subset.policy), self.service.port));
         let mut policy = policy.unwrap_or_default();
@@ -231,13 +260,15 @@ impl Builder<'_> {
             subset: subset.map(|subset| subset.name.clone()),
             rule: rule.map(|rule| rule.id.clone()),
         };
+        let standing = self.standings.of(key);
+        let setting = Setting { policy: &policy, service: self.wishes, standing: &standing, now: self.now };
         Arc::new(Upstream {
             service: Arc::clone(&self.service),
             subset: subset.map(|subset| subset.name.clone()),
             protocol: self.protocol,
-            group: Group::new(ready, unready),
+            group: Group::compile(taking, others, &setting),
             policy: Arc::new(policy),
-            standing: self.standings.of(key),
+            standing,
         })
     }
 }

@@ -1,5 +1,6 @@
 //! From the address that the application used to where the traffic may go.
 
+pub mod affinity;
 pub mod attached;
 mod action;
 pub mod answer;
@@ -29,6 +30,7 @@ pub mod upstream;
 mod tests;
 
 pub use self::http::HttpTable;
+pub use affinity::Affinity;
 pub use answer::Answer;
 pub use attached::Attached;
 pub use backends::Backends;

@@ -1,9 +1,10 @@
 //! What a routing decision ends in: a port of a service, or a subset of it, with its endpoints.
 
+use super::affinity::{self, Affinity};
 use crate::balance::{Group, Limit, Overflow, Slot, Standing};
+use crate::model::traffic_policy::{Algorithm, HashKey};
 use crate::model::{AppProtocol, PortPolicy};
 use crate::vocab::{Hostname, Namespace, SubsetName};
-use http::HeaderValue;
 use http::request::Parts;
 use serde::Serialize;
 use std::net::IpAddr;
@@ -39,24 +40,22 @@ pub struct Upstream {
     pub standing: Arc<Standing>,
 }
 
-/// What keeps a client at its endpoint.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Affinity {
-    /// For [`crate::balance::Caller`]; none: any endpoint.
-    pub hash: Option<u64>,
-    /// A cookie that the response has to set.
-    pub set_cookie: Option<HeaderValue>,
-}
-
 impl Upstream {
     /// What a request's consistent hash is of.
-    pub fn hash(&self, _request: &Parts, _client: IpAddr) -> Affinity {
-        Affinity::default()
+    pub fn hash(&self, request: &Parts, client: IpAddr) -> Affinity {
+        self.hash_key().map_or_else(Affinity::default, |key| affinity::of_request(key, request, client))
     }
 
     /// What a connection's consistent hash is of: of bytes, only the client is known.
-    pub fn hash_connection(&self, _client: IpAddr) -> Option<u64> {
-        None
+    pub fn hash_connection(&self, client: IpAddr) -> Option<u64> {
+        (*self.hash_key()? == HashKey::SourceIp).then(|| affinity::of_client(client))
+    }
+
+    fn hash_key(&self) -> Option<&HashKey> {
+        match &self.policy.load_balancer.as_ref()?.algorithm {
+            Algorithm::ConsistentHash { key, .. } => Some(key),
+            _ => None,
+        }
     }
 
     /// One more connection, until the slot is dropped.

@@ -14,6 +14,7 @@ use crate::vocab::{ClusterName, Hostname, Namespace};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 /// Owns the configuration and compiles it.
 pub struct Assembler {
@@ -141,7 +142,8 @@ impl Assembler {
             Some(pod) => pod.endpoint(address),
             None => Endpoint::new(address, None, loads.of(address.ip())),
         };
-        Backends::compile(&parts, &mut Context { endpoint: &mut endpoint, standings: &mut self.standings })
+        let now = (Instant::now(), SystemTime::now());
+        Backends::compile(&parts, &mut Context { endpoint: &mut endpoint, standings: &mut self.standings, now })
     }
 
     fn compile_bindings(&mut self, dirty: &Dirty) {
