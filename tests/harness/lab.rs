@@ -243,6 +243,11 @@ impl Lab {
         }
         Ok(())
     }
+
+    /// Prints the end of every agent's log.
+    pub fn show_logs(&self) {
+        self.agents().iter().for_each(|agent| eprintln!("{}", agent.log_tail(30)));
+    }
 }
 
 impl Drop for Lab {
@@ -251,7 +256,7 @@ impl Drop for Lab {
             return;
         }
         if std::thread::panicking() {
-            self.agents().iter().for_each(|agent| eprintln!("{}", agent.log_tail(30)));
+            self.show_logs();
         }
         // Not `down`: a failed `up` still holds the lock.
         if let Err(error) = clean::remove(&self.record.name) {

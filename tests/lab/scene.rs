@@ -1,6 +1,7 @@
 //! What the lab tests share: pods and services in one line each, load, and steps that go through one lab.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests, their helpers included")]
 
+use std::any::Any;
 use std::io::{BufRead, BufReader};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Child, Stdio};
@@ -29,9 +30,20 @@ pub fn through(mut lab: Lab, steps: &[Step]) {
         let outcome = catch_unwind(AssertUnwindSafe(|| step(&mut lab)));
         let word = if outcome.is_ok() { "ok" } else { "FAILED" };
         eprintln!("  {word} {name} ({:.1} s)", began.elapsed().as_secs_f64());
-        failed.extend(outcome.is_err().then_some(*name));
+        failed.extend(outcome.err().map(|panic| format!("{name}: {}", said(panic.as_ref()))));
     }
-    assert!(failed.is_empty(), "failed: {failed:?}");
+    if failed.is_empty() {
+        return;
+    }
+    // What failed comes last, where whoever reads only the end of a log finds it.
+    lab.show_logs();
+    drop(lab);
+    panic!("{} of {} steps failed\n{}", failed.len(), steps.len(), failed.join("\n"));
+}
+
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked")
 }
 
 /// Applies to cluster east.
