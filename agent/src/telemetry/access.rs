@@ -42,6 +42,10 @@ const QUEUE: usize = 16_384;
 /// Bytes that are written at once where lines come fast.
 const BATCH: usize = 64 * 1024;
 
+/// How long a line may wait for others. While the writer waits nobody has to wake it: woken for each line, it cost a
+/// request as much as parsing it.
+const GATHER: Duration = Duration::from_millis(20);
+
 /// One line to be.
 #[derive(Debug)]
 pub enum Entry {
@@ -132,6 +136,9 @@ impl Writer {
 fn run(entries: &Receiver<Entry>, mut sink: Box<dyn Write + Send>, format: LogFormat) {
     let mut line = Line::new(format);
     while let Ok(first) = entries.recv() {
+        if !matches!(first, Entry::Flush(_)) {
+            std::thread::sleep(GATHER);
+        }
         let mut waiting = Vec::new();
         let mut next = Some(first);
         while let Some(entry) = next {

@@ -40,7 +40,7 @@ impl fmt::Display for Way {
 /// What to try, in this order: what is here already, then what can be installed. Debian's packages come before rustup's
 /// nightly, whose LLVM is often newer than any that Debian has for the linker.
 pub fn ways() -> Vec<Way> {
-    let present = [Compiler::Nightly, Compiler::Debian].into_iter();
+    let present = [Compiler::Debian, Compiler::Nightly].into_iter();
     let present = present.filter(|compiler| find(LINKER).is_some() && compiler.has_sources());
     let present = present.map(|compiler| Way { compiler, install: false });
     let install = [Compiler::Debian, Compiler::Nightly].map(|compiler| Way { compiler, install: true });
