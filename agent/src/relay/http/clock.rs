@@ -1,6 +1,7 @@
 //! The time limits of a client connection, and the order to finish.
 
 use super::Limits;
+use super::inline::Inline;
 use super::watch::{Due, Watch};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -56,8 +57,8 @@ impl<'a, D: Future<Output = ()>> Clock<'a, D> {
 
     /// Runs to the end, by itself or by a limit. `step` is not called again after it was ready.
     pub(super) async fn run<T>(&mut self, mut step: impl FnMut(Step, &mut Context<'_>) -> Poll<T>) -> End<T> {
-        let mut next = Step::Advance;
-        poll_fn(|cx| {
+        let (mut next, inline) = (Step::Advance, Inline::new());
+        let mut advance = |cx: &mut Context<'_>| {
             loop {
                 if let Poll::Ready(done) = step(next, cx) {
                     return Poll::Ready(End::Done(done));
@@ -69,8 +70,8 @@ impl<'a, D: Future<Output = ()>> Clock<'a, D> {
                     Event::Over => return Poll::Ready(End::Over),
                 }
             }
-        })
-        .await
+        };
+        poll_fn(|cx| inline.poll(cx, &mut advance)).await
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {

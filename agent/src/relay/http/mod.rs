@@ -18,6 +18,7 @@ mod drain;
 mod exchange;
 mod first;
 mod hops;
+mod inline;
 mod kept;
 mod line;
 mod mirror;
