@@ -196,7 +196,7 @@ impl Upstreams for Requests {
             return self.count(&Arc::new(target), record, outcome);
         };
         if let Some(twin) = &carrier.twin {
-            twin.request(&carrier.target, record.clone());
+            twin.request(&carrier.target, &record);
         }
         if let Some(reports) = &carrier.reports {
             reports.push(&told::report(outcome));
@@ -256,7 +256,7 @@ impl Requests {
         if outcome.attempts > 1 {
             agent.retried(u64::from(outcome.attempts - 1));
         }
-        self.record.request(target, record);
+        self.record.request(target, &record);
     }
 }
 

@@ -48,7 +48,7 @@ async fn next(
 ) -> Result<Option<Open>, SessionError> {
     let late = |report: Report| {
         if let Some((record, target)) = last {
-            record.request(target, request(report));
+            record.request(target, &request(report));
         }
     };
     if !gone.is_cancelled() {
@@ -85,7 +85,7 @@ async fn connection(
     }
     record.established();
     let target = record.target_so_far();
-    let report = |report: Report| record.request(&target, request(report));
+    let report = |report: Report| record.request(&target, &request(report));
     let carried = session.carry(&mut app, Role::Server(&report), record.traffic()).await;
     record.end(outcome(&carried));
     match carried {

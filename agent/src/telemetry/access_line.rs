@@ -1,9 +1,8 @@
 //! How an access log line looks: ztunnel's field names, in the same shape as the agent's own log lines.
 
-use super::access::{Entry, RequestEntry};
 use super::live::Live;
 use super::logging::LogFormat;
-use super::record::{Outcome, Party, Protocol, Target};
+use super::record::{Outcome, Party, Protocol, RequestRecord, Target};
 use std::fmt::{self, Display, Write};
 use std::time::{Duration, SystemTime};
 
@@ -25,21 +24,13 @@ impl Line {
         &self.text
     }
 
-    /// Forgets them.
-    pub fn clear(&mut self) {
-        self.text.clear();
+    /// Gives them away and goes on with an empty buffer.
+    pub fn swap(&mut self, other: &mut String) {
+        std::mem::swap(&mut self.text, other);
     }
 
-    /// Adds the line of an entry.
-    pub fn append(&mut self, entry: &Entry) {
-        match entry {
-            Entry::Connection { live, outcome, ended, lasted } => self.connection(live, outcome, *ended, *lasted),
-            Entry::Request(entry) => self.request(entry),
-            Entry::Flush(_) => {}
-        }
-    }
-
-    fn connection(&mut self, live: &Live, outcome: &Outcome, ended: SystemTime, lasted: Duration) {
+    /// Adds a line for a connection that ended; nothing changes it any more.
+    pub fn connection(&mut self, live: &Live, outcome: &Outcome, ended: SystemTime) {
         let established = live.counted.lock().edge.is_some();
         let message = if established { "connection complete" } else { "connection failed" };
         self.begin(ended, outcome.is_failure(), message);
@@ -53,15 +44,15 @@ impl Line {
         if outcome.is_failure() {
             self.word("stage", outcome.stage.unwrap_or(details.stage));
         }
-        self.end(lasted, outcome.error.as_deref());
+        self.end(live.opened.elapsed(), outcome.error.as_deref());
     }
 
-    fn request(&mut self, entry: &RequestEntry) {
-        let record = &entry.record;
-        self.begin(entry.ended, record.error.is_some(), "request complete");
+    /// Adds a line for a request that ends now, with the connection that it came on and where it went.
+    pub fn request(&mut self, live: &Live, target: &Target, record: &RequestRecord) {
+        self.begin(SystemTime::now(), record.error.is_some(), "request complete");
         {
-            let details = entry.live.details.lock();
-            self.place(&entry.live, &details.source, &entry.target);
+            let details = live.details.lock();
+            self.place(live, &details.source, target);
         }
         self.word("protocol", record.protocol.as_str());
         self.word("method", record.method.as_str());
@@ -190,18 +181,21 @@ impl Line {
 struct Escape<'a>(&'a mut String);
 
 impl Write for Escape<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for c in text.chars() {
+    fn write_str(&mut self, mut text: &str) -> fmt::Result {
+        // Runs of ordinary characters are the rule.
+        while let Some((at, c)) = text.char_indices().find(|(_, c)| matches!(c, '"' | '\\') || c.is_control()) {
+            self.0.push_str(&text[..at]);
             match c {
                 '"' => self.0.push_str("\\\""),
                 '\\' => self.0.push_str("\\\\"),
                 '\n' => self.0.push_str("\\n"),
                 '\t' => self.0.push_str("\\t"),
                 '\r' => self.0.push_str("\\r"),
-                c if c.is_control() => write!(self.0, "\\u{:04x}", u32::from(c))?,
-                c => self.0.push(c),
+                c => write!(self.0, "\\u{:04x}", u32::from(c))?,
             }
+            text = &text[at + c.len_utf8()..];
         }
+        self.0.push_str(text);
         Ok(())
     }
 }

@@ -1,6 +1,5 @@
 //! The record of one connection while it runs: counted and logged exactly once, however it ends.
 
-use super::access::Entry;
 use super::edge::{Edge, Ends};
 use super::live::{Details, Live};
 use super::record::{Outcome, Party, Protocol, RequestRecord, Security, ServiceRef, Target, Tls, Tunnel};
@@ -118,10 +117,9 @@ impl Open {
     }
 
     /// Counts and logs a request of this connection. `target` is where this request went.
-    pub fn request(&self, target: &Arc<Target>, record: RequestRecord) {
-        self.edge_to(target).request(&record);
-        let target = target.clone();
-        self.telemetry.log(|| Entry::request(&self.live, target, record));
+    pub fn request(&self, target: &Arc<Target>, record: &RequestRecord) {
+        self.edge_to(target).request(record);
+        self.telemetry.log(|line| line.request(&self.live, target, record));
     }
 
     /// The connection ended.
@@ -146,7 +144,7 @@ impl Open {
             None => self.edge().flagged(outcome.flag).failed.fetch_add(1, Ordering::Relaxed),
         };
         let ended = SystemTime::now();
-        self.telemetry.log(|| Entry::connection(self.live.clone(), outcome, ended));
+        self.telemetry.log(|line| line.connection(&self.live, &outcome, ended));
     }
 
     fn change(&self, change: impl FnOnce(&mut Details)) {

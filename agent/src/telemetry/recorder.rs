@@ -1,6 +1,7 @@
 //! The handle that the rest of the agent records through.
 
-use super::access::{AccessLog, Entry, Writer};
+use super::access::{AccessLog, Writer};
+use super::access_line::Line;
 use super::agent::Agent;
 use super::edges::{Edges, MAX_EDGES};
 use super::live::{ConnectionRow, Details, Live, Table};
@@ -140,9 +141,9 @@ impl Telemetry {
         self.0.agent.setup_took(live.direction, tunnel, live.opened.elapsed());
     }
 
-    pub(super) fn log(&self, entry: impl FnOnce() -> Entry) {
+    pub(super) fn log(&self, make: impl FnOnce(&mut Line)) {
         if let Some(writer) = &self.0.writer {
-            writer.send(entry());
+            writer.add(make);
         }
     }
 }

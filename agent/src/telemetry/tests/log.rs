@@ -64,7 +64,7 @@ fn a_request_is_one_line() {
     let work = |telemetry: &Telemetry| {
         let connection = open(telemetry, Direction::Outbound);
         let target = Arc::new(target("underpass/1", "10.1.0.2:9080"));
-        connection.request(&target, request(200, Protocol::Grpc));
+        connection.request(&target, &request(200, Protocol::Grpc));
         connection.close(Outcome::complete());
     };
     let lines = logged(LogFormat::Json, work);

@@ -114,9 +114,9 @@ fn requests_are_counted_by_code_with_envoys_buckets() {
     let connection = open(&telemetry, Direction::Outbound);
     let target = Arc::new(target("underpass/1", "10.1.0.2:9080"));
     for status in [200, 200, 503] {
-        connection.request(&target, request(status, Protocol::Http2));
+        connection.request(&target, &request(status, Protocol::Http2));
     }
-    connection.request(&target, request(200, Protocol::Grpc));
+    connection.request(&target, &request(200, Protocol::Grpc));
     let page = page_of(&telemetry);
     let http = r#"request_protocol="http",response_code="200",grpc_response_status="",response_flags="-""#;
     assert_eq!(values(&page, "istio_requests_total", &[http]), ["2"]);
@@ -138,7 +138,7 @@ fn a_server_cannot_make_series_without_end() {
     let connection = open(&telemetry, Direction::Outbound);
     let target = Arc::new(Target::default());
     for status in 600..999 {
-        connection.request(&target, request(status, Protocol::Http));
+        connection.request(&target, &request(status, Protocol::Http));
     }
     assert_eq!(values(&page_of(&telemetry), "istio_requests_total", &[r#"response_code="0""#]), ["399"]);
 }
