@@ -52,6 +52,7 @@ pub struct Writer(Arc<Gathered>);
 struct Gathered {
     /// A thread keeps to its own, so that none waits for another.
     shards: Box<[Mutex<Line>]>,
+    format: LogFormat,
     dropped: AtomicU64,
     turn: Mutex<Turn>,
     /// The writer waits for the first line, for a hurry, or for the end.
@@ -82,6 +83,7 @@ impl Writer {
         let cores = available_parallelism().map_or(1, usize::from);
         let gathered = Arc::new(Gathered {
             shards: (0..cores).map(|_| Mutex::new(Line::new(format))).collect(),
+            format,
             dropped: AtomicU64::new(0),
             turn: Mutex::default(),
             for_lines: Condvar::new(),
@@ -90,6 +92,11 @@ impl Writer {
         let shared = Arc::clone(&gathered);
         std::thread::Builder::new().name("access-log".to_owned()).spawn(move || shared.run(sink))?;
         Ok(Some(Self(gathered)))
+    }
+
+    /// How lines look.
+    pub fn format(&self) -> LogFormat {
+        self.0.format
     }
 
     /// Adds lines. One that finds too many waiting is counted and gone.

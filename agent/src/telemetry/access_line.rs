@@ -24,6 +24,11 @@ impl Line {
         &self.text
     }
 
+    /// The text alone.
+    pub fn into_text(self) -> String {
+        self.text
+    }
+
     /// Gives them away and goes on with an empty buffer.
     pub fn swap(&mut self, other: &mut String) {
         std::mem::swap(&mut self.text, other);
@@ -47,13 +52,10 @@ impl Line {
         self.end(live.opened.elapsed(), outcome.error.as_deref());
     }
 
-    /// Adds a line for a request that ends now, with the connection that it came on and where it went.
-    pub fn request(&mut self, live: &Live, target: &Target, record: &RequestRecord) {
+    /// Adds a line for a request that ends now; `place` is the text that [`Line::place`] makes.
+    pub fn request(&mut self, place: &str, record: &RequestRecord) {
         self.begin(SystemTime::now(), record.error.is_some(), "request complete");
-        {
-            let details = live.details.lock();
-            self.place(live, &details.source, target);
-        }
+        self.text.push_str(place);
         self.word("protocol", record.protocol.as_str());
         self.word("method", record.method.as_str());
         self.word("path", record.uri.path_and_query().map_or("/", |path| path.as_str()));
@@ -77,8 +79,8 @@ impl Line {
         self.end(record.duration, record.error.as_deref());
     }
 
-    /// The fields that connections and requests share.
-    fn place(&mut self, live: &Live, source: &Party, target: &Target) {
+    /// Adds the fields that connections and requests share.
+    pub fn place(&mut self, live: &Live, source: &Party, target: &Target) {
         self.number("connection", live.id);
         self.word("pod", &live.pod);
         self.word("direction", live.direction.as_str());

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-/// How many targets of one connection are remembered with their edges: the backends of a split are few.
+/// How many targets of one connection are remembered: the backends of a split are few.
 const REMEMBERED: usize = 8;
 
 /// An open connection. Close it with its outcome; dropping it counts and logs it with the flag `DR`.
@@ -22,13 +22,22 @@ const REMEMBERED: usize = 8;
 pub struct Open {
     telemetry: Telemetry,
     live: Arc<Live>,
-    edges: Mutex<Vec<(Arc<Target>, Arc<Edge>)>>,
+    leads: Mutex<Vec<Arc<Lead>>>,
     finished: AtomicBool,
+}
+
+/// What all requests of a connection to one target share.
+#[derive(Debug)]
+struct Lead {
+    target: Arc<Target>,
+    edge: Arc<Edge>,
+    /// The fields of their log lines that say where it was: most of a line.
+    place: String,
 }
 
 impl Open {
     pub(super) fn new(telemetry: Telemetry, live: Arc<Live>) -> Self {
-        Self { telemetry, live, edges: Mutex::default(), finished: AtomicBool::new(false) }
+        Self { telemetry, live, leads: Mutex::default(), finished: AtomicBool::new(false) }
     }
 
     /// The connection's number in logs and dumps.
@@ -118,8 +127,9 @@ impl Open {
 
     /// Counts and logs a request of this connection. `target` is where this request went.
     pub fn request(&self, target: &Arc<Target>, record: &RequestRecord) {
-        self.edge_to(target).request(record);
-        self.telemetry.log(|line| line.request(&self.live, target, record));
+        let lead = self.lead(target);
+        lead.edge.request(record);
+        self.telemetry.log(|line| line.request(&lead.place, record));
     }
 
     /// The connection ended.
@@ -156,20 +166,22 @@ impl Open {
         self.telemetry.edges().find(&ends(&self.live, &details.source, &details.target))
     }
 
-    fn edge_to(&self, target: &Arc<Target>) -> Arc<Edge> {
-        let mut edges = self.edges.lock();
-        if let Some((_, edge)) = edges.iter().find(|(known, _)| Arc::ptr_eq(known, target)) {
-            return edge.clone();
+    fn lead(&self, target: &Arc<Target>) -> Arc<Lead> {
+        let mut leads = self.leads.lock();
+        if let Some(lead) = leads.iter().find(|lead| Arc::ptr_eq(&lead.target, target)) {
+            return Arc::clone(lead);
         }
-        let edge = {
+        let lead = {
             let details = self.live.details.lock();
-            self.telemetry.edges().find(&ends(&self.live, &details.source, target))
+            let edge = self.telemetry.edges().find(&ends(&self.live, &details.source, target));
+            let place = self.telemetry.place(&self.live, &details.source, target);
+            Arc::new(Lead { target: Arc::clone(target), edge, place })
         };
-        if edges.len() == REMEMBERED {
-            edges.remove(0);
+        if leads.len() == REMEMBERED {
+            leads.remove(0);
         }
-        edges.push((target.clone(), edge.clone()));
-        edge
+        leads.push(Arc::clone(&lead));
+        lead
     }
 }
 

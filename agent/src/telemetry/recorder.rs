@@ -141,6 +141,14 @@ impl Telemetry {
         self.0.agent.setup_took(live.direction, tunnel, live.opened.elapsed());
     }
 
+    /// The fields of log lines that requests to one target share; empty where there is no log.
+    pub(super) fn place(&self, live: &Live, source: &Party, target: &Target) -> String {
+        let Some(writer) = &self.0.writer else { return String::new() };
+        let mut line = Line::new(writer.format());
+        line.place(live, source, target);
+        line.into_text()
+    }
+
     pub(super) fn log(&self, make: impl FnOnce(&mut Line)) {
         if let Some(writer) = &self.0.writer {
             writer.add(make);
