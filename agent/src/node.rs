@@ -106,6 +106,7 @@ impl Node {
         let progress = Arc::new(Progress::default());
         serve_admin(&options.listen, sources(&mesh, &capture, &progress, logging)).await?;
         let (assembler, known) = (Assembler::new(cluster), HashMap::new());
+        mesh.telemetry.agent().watch(assembler.standings().clone());
         tracing::info!(cluster = %mesh.cluster, node = %mesh.node, "started");
         Ok(Self { mesh, capture, assembler, publisher, updates, progress, started: Instant::now(), known })
     }

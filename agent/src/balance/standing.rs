@@ -139,6 +139,19 @@ impl Standing {
 }
 
 impl Limit {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Connections, Self::Pending, Self::Requests, Self::Retries];
+
+    /// Its name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::Pending => "pending_requests",
+            Self::Requests => "requests",
+            Self::Retries => "retries",
+        }
+    }
+
     /// How many a policy allows; none: without limit.
     pub fn of(self, policy: &PortPolicy) -> Option<u32> {
         let pool = policy.connection_pool.as_ref()?;

@@ -145,6 +145,17 @@ pub struct Locality {
 /// Localities with their shares.
 pub type LocalityShares = Vec<(Arc<str>, u32)>;
 
+impl std::fmt::Display for Locality {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { region, zone, subzone } = self;
+        match (&**zone, &**subzone) {
+            ("", "") => write!(f, "{region}"),
+            (_, "") => write!(f, "{region}/{zone}"),
+            _ => write!(f, "{region}/{zone}/{subzone}"),
+        }
+    }
+}
+
 /// What nearness decides (`localityLbSetting`).
 #[derive(Clone, Debug, PartialEq)]
 pub enum LocalityPolicy {

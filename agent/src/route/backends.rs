@@ -62,7 +62,7 @@ pub struct Context<'a> {
     /// Who is behind an address.
     pub endpoint: &'a mut dyn FnMut(SocketAddr) -> Endpoint,
     /// What is known of upstreams.
-    pub standings: &'a mut Standings,
+    pub standings: &'a Standings,
     /// Now, by both clocks.
     pub now: (Instant, SystemTime),
 }
@@ -95,7 +95,7 @@ impl Backends {
             });
             let members = Members::of(parts, port, context.endpoint);
             let tls = parts.tls.iter().find(|(number, _)| *number == port.number).map(|(_, tls)| tls);
-            let (protocol, now, standings) = (port.protocol, context.now, &mut *context.standings);
+            let (protocol, now, standings) = (port.protocol, context.now, context.standings);
             let mut builder = Builder { members, tls, service, protocol, wishes, now, standings };
             let whole = builder.upstream(None, None);
             let ruled = rules.iter().map(|rule| builder.ruled(rule, &whole)).collect();
@@ -235,7 +235,7 @@ struct Builder<'a> {
     protocol: AppProtocol,
     wishes: ServicePolicy,
     now: (Instant, SystemTime),
-    standings: &'a mut Standings,
+    standings: &'a Standings,
 }
 
 impl Builder<'_> {

@@ -2,7 +2,7 @@
 
 use super::affinity::{self, Affinity};
 use crate::balance::{Group, Limit, Overflow, Slot, Standing};
-use crate::model::traffic_policy::{Algorithm, HashKey};
+use crate::model::traffic_policy::{Algorithm, HashKey, HttpPool};
 use crate::model::{AppProtocol, PortPolicy};
 use crate::vocab::{Hostname, Namespace, SubsetName};
 use http::request::Parts;
@@ -49,6 +49,14 @@ impl Upstream {
     /// What a connection's consistent hash is of: of bytes, only the client is known.
     pub fn hash_connection(&self, client: IpAddr) -> Option<u64> {
         (*self.hash_key()? == HashKey::SourceIp).then(|| affinity::of_client(client))
+    }
+
+    /// Whether what is said of it can only be done request by request.
+    pub fn wants_requests(&self) -> bool {
+        let PortPolicy { load_balancer, connection_pool, outlier, retry_budget, .. } = &*self.policy;
+        let limits = connection_pool.as_ref().is_some_and(|pool| pool.http != HttpPool::default());
+        let said = load_balancer.is_some() || outlier.is_some() || retry_budget.is_some() || limits;
+        said && self.protocol.is_http()
     }
 
     fn hash_key(&self) -> Option<&HashKey> {

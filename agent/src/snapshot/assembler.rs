@@ -88,6 +88,11 @@ impl Assembler {
         (Arc::new(snapshot), self.findings.list())
     }
 
+    /// What is known of upstreams over all snapshots.
+    pub fn standings(&self) -> &Standings {
+        &self.standings
+    }
+
     /// What the last `apply` cost.
     pub fn work(&self) -> Work {
         self.work
@@ -143,7 +148,7 @@ impl Assembler {
             None => Endpoint::new(address, None, loads.of(address.ip())),
         };
         let now = (Instant::now(), SystemTime::now());
-        Backends::compile(&parts, &mut Context { endpoint: &mut endpoint, standings: &mut self.standings, now })
+        Backends::compile(&parts, &mut Context { endpoint: &mut endpoint, standings: &self.standings, now })
     }
 
     fn compile_bindings(&mut self, dirty: &Dirty) {

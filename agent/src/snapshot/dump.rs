@@ -1,7 +1,7 @@
 //! The snapshot as JSON, for people at the admin endpoint.
 
 use super::Snapshot;
-use crate::balance::{Endpoint, Group};
+use crate::balance::{Endpoint, Group, Limit};
 use crate::model::{Scope, VirtualService, WeightedDestination};
 use crate::route::backends::Port;
 use crate::route::{Frontend, Upstream};
@@ -52,19 +52,39 @@ fn service(frontend: &&Arc<Frontend>) -> Value {
 }
 
 fn port(port: &Port) -> Value {
-    let subset = |upstream: &Arc<Upstream>| json!({ "name": upstream.subset, "endpoints": addresses(&upstream.group), "unready": upstream.group.unready() });
     json!({
         "number": port.number(),
         "protocol": port.whole.protocol,
         "endpoints": port.whole.group.ready().iter().map(|one| endpoint(one)).collect::<Vec<_>>(),
         "unready": port.whole.group.unready(),
-        "subsets": port.ruled.iter().flat_map(|ruled| &ruled.subsets).map(subset).collect::<Vec<_>>(),
+        "subsets": port.ruled.iter().flat_map(|ruled| &ruled.subsets).map(|one| ruled(one)).collect::<Vec<_>>(),
+        "ruled": port.ruled.iter().map(|under| ruled(&under.whole)).collect::<Vec<_>>(),
     })
 }
 
 fn endpoint(endpoint: &Endpoint) -> Value {
     let workload = endpoint.workload.as_ref().map(|workload| workload.id.to_string());
-    json!({ "address": endpoint.address, "workload": workload, "load": endpoint.load.open() })
+    json!({
+        "address": endpoint.address,
+        "workload": workload,
+        "load": endpoint.load.open(),
+        "locality": endpoint.place.locality.to_string(),
+    })
+}
+
+/// An upstream under a DestinationRule, with what is known of it by now.
+fn ruled(upstream: &Upstream) -> Value {
+    let (group, standing) = (&upstream.group, &upstream.standing);
+    let out = group.ready().iter().filter(|endpoint| endpoint.is_out()).map(|endpoint| json!(endpoint.address));
+    let open = Limit::ALL.map(|limit| (limit.as_str().to_owned(), json!(standing.open(limit))));
+    json!({
+        "name": upstream.subset,
+        "endpoints": addresses(group),
+        "unready": group.unready(),
+        "ejected": out.collect::<Vec<_>>(),
+        "open": serde_json::Map::from_iter(open),
+        "policy": format!("{:?}", upstream.policy),
+    })
 }
 
 fn addresses(group: &Group) -> Vec<Value> {

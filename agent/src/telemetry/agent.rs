@@ -2,13 +2,15 @@
 
 use super::exposition::{Kind, Labels, Page};
 use super::histogram::Histogram;
+use super::upstreams;
+use crate::balance::Standings;
 use crate::model::{Finding, Severity};
 use crate::vocab::{Direction, SpiffeId};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Counters and gauges of this agent.
 #[derive(Debug, Default)]
@@ -23,6 +25,7 @@ pub struct Agent {
     setup: Mutex<BTreeMap<(Direction, &'static str), Arc<Histogram>>>,
     retries: AtomicU64,
     mirrored: Mutex<BTreeMap<&'static str, u64>>,
+    upstreams: OnceLock<Standings>,
 }
 
 /// Tunnel sessions of one direction and protocol. Keep it: counting is one atomic add.
@@ -58,6 +61,12 @@ impl Drop for SessionOpen {
 }
 
 impl Agent {
+    /// Where a scrape finds who is left out, and what was refused.
+    pub fn watch(&self, upstreams: Standings) {
+        // One agent has one assembler: a second one has nothing to say.
+        let _ = self.upstreams.set(upstreams);
+    }
+
     /// How many pods of this node are captured, and how many wait to be.
     pub fn pods(&self, captured: u64, wanted: u64) {
         self.captured.store(captured, Ordering::Relaxed);
@@ -120,6 +129,9 @@ impl Agent {
         self.write_tunnels(page);
         self.write_setup(page);
         self.write_requests(page);
+        if let Some(standings) = self.upstreams.get() {
+            upstreams::write(page, &standings.list(), Instant::now());
+        }
     }
 
     fn write_requests(&self, page: &mut Page) {

@@ -16,6 +16,7 @@ mod process;
 mod record;
 mod recorder;
 mod scrape;
+mod upstreams;
 
 pub use access::AccessLog;
 pub use agent::{Agent, SessionOpen, Sessions};
