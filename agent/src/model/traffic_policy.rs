@@ -169,6 +169,13 @@ pub enum LocalityPolicy {
     FailoverPriority(Vec<(Arc<str>, Option<Arc<str>>)>),
 }
 
+impl LocalityPolicy {
+    /// Whether it sends clients elsewhere when endpoints are out.
+    pub fn fails_over(&self) -> bool {
+        matches!(self, Self::Failover(_) | Self::FailoverPriority(_))
+    }
+}
+
 /// How a new endpoint gets its share.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Warmup {
@@ -200,7 +207,7 @@ pub struct TcpPool {
     pub keepalive: Option<Keepalive>,
     /// A connection ends at this age.
     pub max_duration: Option<Duration>,
-    /// A connection without traffic ends after so long (default 1 h).
+    /// A connection without traffic ends after so long (default 1 h); zero: never.
     pub idle_timeout: Option<Duration>,
 }
 

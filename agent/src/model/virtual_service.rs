@@ -80,3 +80,19 @@ pub struct VirtualService {
     /// TCP rules in order.
     pub tcp: Vec<TcpRule>,
 }
+
+impl VirtualService {
+    /// Everything that its rules lead to, or send copies to.
+    pub fn destinations(&self) -> impl Iterator<Item = &Destination> {
+        let http = self.http.iter().flat_map(|rule| rule.route());
+        let l4 = self.tls.iter().map(|rule| &rule.route).chain(self.tcp.iter().map(|rule| &rule.route)).flatten();
+        let weighted = http.chain(l4);
+        let own = self
+            .http
+            .iter()
+            .map(|rule| &rule.filters)
+            .chain(self.http.iter().flat_map(|rule| rule.route()).map(|to| &to.filters));
+        let mirrors = own.flat_map(|filters| &filters.mirrors).map(|mirror| &mirror.destination);
+        weighted.map(|to| &to.destination).chain(mirrors)
+    }
+}

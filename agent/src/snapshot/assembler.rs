@@ -234,6 +234,12 @@ impl Assembler {
     }
 
     fn check(&mut self, dirty: &Dirty) {
+        for (root, found) in &dirty.roots {
+            self.findings.set(Place::Root(root.clone()), found.clone());
+        }
+        for id in &dirty.delegates {
+            self.findings.set(Place::Delegate(id.clone()), self.index.delegates.unused(id));
+        }
         for host in &dirty.virtual_service_hosts {
             let rules: Vec<_> = self.index.virtual_services.values(host).collect();
             self.findings.set(Place::VirtualServices(host.clone()), checks::virtual_services(host, &rules));

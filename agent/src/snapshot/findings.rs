@@ -16,6 +16,10 @@ pub(super) enum Place {
     Host(Hostname),
     /// The destinations of a VirtualService.
     Destinations(ObjectId),
+    /// A VirtualService that delegates, and what it delegates to.
+    Root(ObjectId),
+    /// A VirtualService that is delegated to.
+    Delegate(ObjectId),
     /// The VirtualServices of a host pattern.
     VirtualServices(Hostname),
     /// The DestinationRules of a host pattern.

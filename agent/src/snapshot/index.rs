@@ -1,10 +1,11 @@
 //! The objects that configuration consists of now, found by what depends on them, and what became dirty.
 
 use super::Workloads;
+use super::delegates::{Delegates, Turn, delegates_of, is_delegate};
 use super::many::Many;
 use super::routes::RouteIndex;
 use crate::model::{
-    BackendTlsPolicy, Change, DestinationRule, EndpointSlice, GatewayRoute, HttpRule, Object, ObjectId, ObjectKey,
+    BackendTlsPolicy, Change, DestinationRule, EndpointSlice, Finding, GatewayRoute, Object, ObjectId, ObjectKey,
     PeerAuthentication, ReferenceGrant, RouteId, Scope, Service, VirtualService, Workload,
 };
 use crate::route::host::{covers, patterns};
@@ -37,6 +38,7 @@ pub(super) struct Index {
     /// By namespace; the mesh-wide ones under `""`.
     pub(super) policies: Many<Namespace, ObjectId, Arc<PeerAuthentication>>,
     pub(super) routes: RouteIndex,
+    pub(super) delegates: Delegates,
     objects: HashMap<ObjectKey, Stored>,
     dirty: Dirty,
 }
@@ -52,6 +54,10 @@ pub(super) struct Dirty {
     pub(super) virtual_service_hosts: BTreeSet<Hostname>,
     pub(super) destination_rule_hosts: BTreeSet<Hostname>,
     pub(super) policies: BTreeSet<Namespace>,
+    /// Roots that were expanded, with what is wrong.
+    pub(super) roots: BTreeMap<ObjectId, Vec<Finding>>,
+    /// What roots delegate to.
+    pub(super) delegates: BTreeSet<ObjectId>,
     /// Services whose routes of the Gateway API are compiled.
     pub(super) attached: BTreeSet<Hostname>,
     pub(super) routes: BTreeMap<RouteId, Option<Arc<GatewayRoute>>>,
@@ -86,6 +92,7 @@ impl Index {
             leading: Many::default(),
             policies: Many::default(),
             routes: RouteIndex::default(),
+            delegates: Delegates::default(),
             objects: HashMap::new(),
             dirty: Dirty::default(),
         }
@@ -174,15 +181,40 @@ impl Index {
     }
 
     fn virtual_service(&mut self, rules: &Arc<VirtualService>, present: bool) {
+        let is_root = delegates_of(rules).next().is_some();
+        self.dirty.delegates.extend(delegates_of(rules).cloned());
+        if is_delegate(rules) {
+            self.dirty.delegates.insert(rules.id.clone());
+            for turn in self.delegates.delegate(rules, present) {
+                self.turn(turn);
+            }
+        } else if is_root {
+            let turn = self.delegates.root(rules, present);
+            self.turn(turn);
+        } else {
+            self.rules(rules, present);
+        }
+    }
+
+    fn turn(&mut self, Turn { old, new, found: (root, findings) }: Turn) {
+        self.dirty.roots.insert(root, findings);
+        if let Some(old) = old {
+            self.rules(&old, false);
+        }
+        if let Some(new) = new {
+            self.rules(&new, true);
+        }
+    }
+
+    fn rules(&mut self, rules: &Arc<VirtualService>, present: bool) {
         let value = || present.then(|| Arc::clone(rules));
         for pattern in &rules.hosts {
             self.virtual_services.set(pattern, &rules.id, value());
             self.dirty.virtual_service_hosts.insert(pattern.clone());
             self.dirty.frontends.extend(self.covered(pattern));
         }
-        let http = rules.http.iter().flat_map(HttpRule::route);
-        for to in http.chain(rules.tcp.iter().flat_map(|rule| &rule.route)) {
-            self.leading.set(&to.destination.host, &rules.id, value());
+        for to in rules.destinations() {
+            self.leading.set(&to.host, &rules.id, value());
         }
         self.dirty.bindings.insert(rules.id.clone(), value());
     }

@@ -2,6 +2,7 @@
 
 pub mod assembler;
 mod checks;
+mod delegates;
 pub mod dump;
 mod findings;
 mod index;

@@ -7,7 +7,8 @@ use serde_json::Value;
 /// What becomes of an object that has such a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// The answer would be another one without it: the rule is broken.
+    /// The answer would be another one without it: a rule of a VirtualService is broken. A DestinationRule stays in
+    /// force without it, and that is an error.
     Breaks,
     /// It is left out, and the rest is in force.
     Ignored,
@@ -18,22 +19,6 @@ type Entry = (&'static str, Effect, &'static str);
 
 /// Of VirtualService.
 pub const VIRTUAL_SERVICE: &[Entry] = &[
-    // Route and HTTP relay.
-    ("http[].match[].queryParams", Effect::Breaks, ""),
-    ("http[].match[].scheme", Effect::Breaks, ""),
-    ("http[].redirect", Effect::Breaks, ""),
-    ("http[].directResponse", Effect::Breaks, ""),
-    ("http[].delegate", Effect::Breaks, ""),
-    ("http[].rewrite", Effect::Breaks, ""),
-    ("http[].headers", Effect::Breaks, ""),
-    ("http[].route[].headers", Effect::Breaks, ""),
-    ("http[].fault.abort", Effect::Breaks, ""),
-    ("http[].fault.delay", Effect::Ignored, ""),
-    ("http[].timeout", Effect::Ignored, ""),
-    ("http[].retries", Effect::Ignored, ""),
-    ("http[].mirror", Effect::Ignored, ""),
-    ("http[].mirrors", Effect::Ignored, ""),
-    ("http[].corsPolicy", Effect::Ignored, ""),
     // Connections.
     ("tls[]", Effect::Breaks, ""),
     // Not in Istio either, or without a meaning here.
@@ -47,6 +32,68 @@ pub const VIRTUAL_SERVICE: &[Entry] = &[
     ),
 ];
 
+/// Of DestinationRule; `*` is any of the places of a traffic policy.
+pub const DESTINATION_RULE: &[Entry] = &[
+    // Balance.
+    ("*.loadBalancer.simple", Effect::Ignored, ""),
+    ("*.loadBalancer.consistentHash", Effect::Ignored, ""),
+    ("*.loadBalancer.localityLbSetting", Effect::Ignored, ""),
+    ("*.loadBalancer.warmup", Effect::Ignored, ""),
+    ("*.loadBalancer.warmupDurationSecs", Effect::Ignored, ""),
+    ("*.outlierDetection", Effect::Ignored, ""),
+    ("*.connectionPool.tcp.maxConnections", Effect::Ignored, ""),
+    ("*.connectionPool.tcp.connectTimeout", Effect::Ignored, ""),
+    ("*.connectionPool.tcp.tcpKeepalive", Effect::Ignored, ""),
+    ("*.connectionPool.tcp.maxConnectionDuration", Effect::Ignored, ""),
+    ("*.connectionPool.tcp.idleTimeout", Effect::Ignored, ""),
+    ("*.connectionPool.http.http1MaxPendingRequests", Effect::Ignored, ""),
+    ("*.connectionPool.http.http2MaxRequests", Effect::Ignored, ""),
+    ("*.connectionPool.http.maxRequestsPerConnection", Effect::Ignored, ""),
+    ("*.connectionPool.http.maxRetries", Effect::Ignored, ""),
+    ("*.connectionPool.http.idleTimeout", Effect::Ignored, ""),
+    ("*.connectionPool.http.h2UpgradePolicy", Effect::Ignored, ""),
+    ("*.connectionPool.http.maxConcurrentStreams", Effect::Ignored, ""),
+    ("*.connectionPool.http.http2KeepAlive", Effect::Ignored, ""),
+    ("*.retryBudget", Effect::Ignored, ""),
+    // Connections.
+    (
+        "*.tls",
+        Effect::Breaks,
+        "the mesh's own mTLS is used where the peer has it, and none elsewhere; use ISTIO_MUTUAL or remove it",
+    ),
+    ("*.proxyProtocol", Effect::Breaks, ""),
+    // Without an executor.
+    ("*.tunnel", Effect::Breaks, "connections go straight to the endpoints; remove it"),
+    (
+        "*.loadBalancer.zoneAwareLbSetting",
+        Effect::Ignored,
+        "endpoints of all zones are used; write localityLbSetting, or trafficDistribution on the Service",
+    ),
+    (
+        "*.loadBalancer.backendUtilization",
+        Effect::Ignored,
+        "LEAST_REQUEST is used, which sees the load by what is under way; write `simple`",
+    ),
+    (
+        "*.outlierDetection.consecutiveErrors",
+        Effect::Ignored,
+        "Istio dropped it as well; write consecutive5xxErrors or consecutiveGatewayErrors",
+    ),
+    (
+        "*.retryBudget.budgetInterval",
+        Effect::Ignored,
+        "the budget is of the requests that are under way at the time; remove it",
+    ),
+];
+
+/// Where a DestinationRule has traffic policies.
+const POLICIES: &[&str] = &[
+    "subsets[].trafficPolicy.portLevelSettings[].",
+    "subsets[].trafficPolicy.",
+    "trafficPolicy.portLevelSettings[].",
+    "trafficPolicy.",
+];
+
 /// Whether a field waits for its executor.
 pub fn is_pending(table: &[Entry], field: &str) -> bool {
     table.iter().any(|(pending, ..)| *pending == field)
@@ -55,14 +102,21 @@ pub fn is_pending(table: &[Entry], field: &str) -> bool {
 /// What is said of the field at `path` in a table.
 pub fn entry<'t>(table: &'t [Entry], path: &Path) -> Option<&'t Entry> {
     let shape = shape(path);
-    table.iter().find(|(field, ..)| *field == shape)
+    let in_policy = POLICIES.iter().find_map(|policy| shape.strip_prefix(policy)).unwrap_or(&shape);
+    table.iter().find(|(field, ..)| field.strip_prefix("*.").map_or(*field == shape, |field| field == in_policy))
 }
 
 /// The paths at which a value has fields of a table, in the table's order.
 pub fn present(table: &[Entry], value: &Value) -> Vec<Path> {
     let mut found = Vec::new();
     for (field, ..) in table {
-        descend(value, field, &Path::root(), &mut found);
+        match field.strip_prefix("*.") {
+            None => descend(value, field, &Path::root(), &mut found),
+            Some(field) => {
+                let places = POLICIES.iter().rev().map(|policy| format!("{policy}{field}"));
+                places.for_each(|field| descend(value, &field, &Path::root(), &mut found));
+            }
+        }
     }
     found
 }

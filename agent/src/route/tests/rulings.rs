@@ -326,7 +326,7 @@ fn the_gateway_api_answers_500_for_what_is_not_there_and_503_for_what_is_not_rea
 fn a_rule_that_still_delegates_answers_500() {
     let action = HttpAction::Delegate(object_id("shop/other"));
     let mut scene = Scene::new(vec![HttpRule { action, ..to_books() }]);
-    let why = "there is no VirtualService shop/other to delegate to";
+    let why = "there is no VirtualService shop/other without hosts to delegate to";
     assert_eq!(scene.refusal(&get()), format!("500 BR VirtualService shop/r http[0]: {why}"));
 }
 

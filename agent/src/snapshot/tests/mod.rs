@@ -1,4 +1,5 @@
 //! Snapshots cost what changed, agree with what a fresh start would make, and say what is wrong.
 
 mod changes;
+mod delegates;
 mod scale;

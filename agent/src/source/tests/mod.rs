@@ -1,6 +1,7 @@
 //! The file source as an operator sees it: files in, objects and findings out.
 
 mod connection_rules;
+mod destination_mistakes;
 mod destination_rules;
 mod http_mistakes;
 mod http_rules;

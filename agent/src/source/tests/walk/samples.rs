@@ -31,7 +31,12 @@ spec: {host: ratings, subsets: [{name: x}]}
 "#;
 
 /// Leaves without an effect that needs none, and why.
-pub const NEUTRAL: &[(&str, &str)] = &[("PeerAuthentication mtls.mode=UNSET", "it inherits, as without a mode")];
+pub const NEUTRAL: &[(&str, &str)] = &[
+    ("PeerAuthentication mtls.mode=UNSET", "it inherits, as without a mode"),
+    ("VirtualService http[].corsPolicy.unmatchedPreflights=FORWARD", "the default"),
+    ("VirtualService http[].corsPolicy.unmatchedPreflights=UNSPECIFIED", "the default"),
+    ("VirtualService http[].redirect.derivePort=FROM_PROTOCOL_DEFAULT", "the default, as in Envoy"),
+];
 
 /// The manifests for one leaf, or for one value of it.
 pub struct Sample {
@@ -44,7 +49,7 @@ pub struct Sample {
 }
 
 /// The kinds of which every leaf has to be right now.
-pub const SETTLED: &[&str] = &["VirtualService", "PeerAuthentication"];
+pub const SETTLED: &[&str] = &["VirtualService", "DestinationRule", "PeerAuthentication"];
 
 const READ: &[&str] = &["VirtualService", "DestinationRule", "PeerAuthentication"];
 
@@ -129,10 +134,10 @@ const HTTP: &[(&str, &str)] = &[
     ("fault.delay.percent", r#"{"route": [R], "fault": {"delay": {"fixedDelay": "1s"}}}"#),
     ("fault.delay.exponentialDelay", r#"{"route": [R], "fault": {"delay": {"percentage": {"value": 10}}}}"#),
     ("match[].ignoreUriCase", r#"{"route": [R], "match": [{"uri": {"exact": "/a"}}]}"#),
-    ("mirror.", r#"{"route": [R], "mirror": {"host": "ratings"}}"#),
+    ("mirror.", r#"{"route": [R], "mirror": {"host": "reviews"}}"#),
     ("mirrorP", r#"{"route": [R], "mirror": {"host": "ratings"}}"#),
     ("mirror_p", r#"{"route": [R], "mirror": {"host": "ratings"}}"#),
-    ("mirrors", r#"{"route": [R], "mirrors": [{"destination": {"host": "ratings"}}]}"#),
+    ("mirrors", r#"{"route": [R], "mirrors": [{"destination": {"host": "reviews"}}]}"#),
     ("redirect", r#"{"redirect": {"authority": "a.com"}}"#),
     ("redirect.authority", r#"{"redirect": {"uri": "/a"}}"#),
     ("redirect.derivePort", r#"{"redirect": {"scheme": "https"}}"#),
@@ -267,7 +272,7 @@ const VALUES: &[(&str, &str)] = &[
     ("subjectAltNames", r#""b.com""#),
     ("caCertificates clientCertificate privateKey caCrl", r#""/etc/certs/x.pem""#),
     ("tunnel.protocol", r#""CONNECT""#),
-    ("retryRemoteLocalities retryIgnorePreviousHosts", "true"),
+    ("retryIgnorePreviousHosts", "false"),
 ];
 
 mod gateway {
