@@ -8,7 +8,7 @@ use super::{Caller, Endpoint, Standing};
 use crate::model::traffic_policy::Algorithm;
 use crate::model::{Distribution, PortPolicy};
 use arc_swap::ArcSwap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -100,6 +100,12 @@ impl Group {
     /// The endpoints that take traffic, ordered by address.
     pub fn ready(&self) -> &[Arc<Endpoint>] {
         &self.members
+    }
+
+    /// The endpoint that has this address.
+    pub fn at(&self, address: SocketAddr) -> Option<&Arc<Endpoint>> {
+        let found = self.members.binary_search_by_key(&address, |endpoint| endpoint.address);
+        found.ok().map(|at| &self.members[at])
     }
 
     /// How many more there are that take none now.

@@ -30,8 +30,12 @@ pub struct Caller<'a> {
     pub now: Instant,
 }
 
-/// An endpoint of the group for a client, neither out nor tried; none when there is none left.
+/// An endpoint of the group for a client, neither out nor tried; none when there is none left. A client that used an
+/// endpoint's own address, of a headless Service, has chosen already.
 pub fn pick(group: &Group, caller: &Caller<'_>, tried: &[SocketAddr], rng: &mut Rng) -> Option<Arc<Endpoint>> {
+    if let Some(chosen) = group.at(caller.used) {
+        return (!tried.contains(&caller.used)).then(|| Arc::clone(chosen));
+    }
     group.standing.ejections().look(caller.now);
     if group.algorithm == Algorithm::Passthrough {
         return as_used(group, caller, tried);
@@ -53,11 +57,8 @@ fn as_used(group: &Group, caller: &Caller<'_>, tried: &[SocketAddr]) -> Option<A
     if tried.contains(&caller.used) {
         return None;
     }
-    let known = group.ready().binary_search_by_key(&caller.used, |endpoint| endpoint.address);
-    Some(known.map_or_else(
-        |_| Arc::new(Endpoint::new(caller.used, None, Arc::default())),
-        |at| Arc::clone(&group.ready()[at]),
-    ))
+    let unknown = || Arc::new(Endpoint::new(caller.used, None, Arc::default()));
+    Some(group.at(caller.used).map_or_else(unknown, Arc::clone))
 }
 
 fn still_there(group: &Group, caller: &Caller<'_>, address: SocketAddr) -> Option<Arc<Endpoint>> {

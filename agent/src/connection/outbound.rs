@@ -1,5 +1,7 @@
 //! From a pod of this node into the mesh.
 
+mod said;
+
 use super::dial::{self, Client};
 use super::ends::{self, Proof};
 use super::failed::{At, Failed};
@@ -9,12 +11,14 @@ use crate::balance::{self, Endpoint, Overflow};
 use crate::capture::{Captured, Pod, SocketIntent};
 use crate::model::Workload;
 use crate::policy::{self, Peer, Permit};
+use crate::relay::rewound::Rewound;
 use crate::relay::tcp;
-use crate::route::{self, Plan, ServiceRef, Upstream};
+use crate::route::{self, HttpTable, Plan, ServiceRef, Upstream};
 use crate::snapshot::Snapshot;
-use crate::telemetry::{Open, Outcome, Party};
+use crate::telemetry::{Open, Outcome, Party, Target};
 use crate::tunnel::underpass::{self, CarryError, RefusalCode, Role};
 use crate::vocab::{Direction, OrigDst, PeerAddr, Stage};
+use said::Said;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
@@ -26,26 +30,26 @@ pub async fn serve(mesh: &Arc<Mesh>, captured: Captured) {
     let peer = own_address(&pod, peer, original);
     let record = mesh.telemetry.open(Direction::Outbound, pod.id().clone(), Party::address(peer.socket()), original);
     let now = mesh.snapshots.snapshot();
-    let result = match mesh.identify(&now, pod.id()) {
+    let (result, client) = match mesh.identify(&now, pod.id()) {
         Ok(workload) => {
             record.source(ends::proven(&workload, peer.socket()));
             let client = Client { pod, workload, address: peer };
             match plan(&now, &client, original) {
-                Ok((Plan::Http(table), _)) => {
-                    return requests::serve(mesh, client, (table, original), app, record).await;
-                }
                 Ok((plan, permit)) => {
                     let outbound = Outbound { mesh, now, client, original, permit, record: &record };
-                    outbound.follow(plan, &mut app).await
+                    (outbound.follow(plan, &mut app).await, Some(outbound.client))
                 }
-                Err(failed) => Err(failed),
+                Err(failed) => (Err(failed), None),
             }
         }
-        Err(failed) => Err(failed),
+        Err(failed) => (Err(failed), None),
     };
-    match result {
-        Ok(()) => record.close(Outcome::complete()),
-        Err(failed) => {
+    match (result, client) {
+        (Ok(Carried::Requests(table, read)), Some(client)) => {
+            requests::serve(mesh, client, (table, original), Rewound::new(read, app), record).await;
+        }
+        (Ok(_), _) => record.close(Outcome::complete()),
+        (Err(failed), _) => {
             reset(&app);
             record.close(failed.outcome());
         }
@@ -76,52 +80,85 @@ struct Outbound<'a> {
 /// An endpoint, and the service it was chosen for.
 type To<'a> = (&'a Arc<Endpoint>, Option<&'a Arc<ServiceRef>>);
 
+/// What became of a connection.
+enum Carried {
+    /// It was carried to its end.
+    Whole,
+    /// It speaks HTTP, beginning with these bytes: its requests are routed by this.
+    Requests(HttpTable, Vec<u8>),
+}
+
 /// How an attempt at one endpoint ended without success.
 enum Attempt {
-    /// Nothing reached the application: another endpoint may be tried, with these bytes first.
-    Again(Failed, Vec<u8>),
+    /// Nothing reached the application: another endpoint may be tried.
+    Again(Failed),
     /// It is over.
     Over(Failed),
+    /// The client has spoken meanwhile, and belongs elsewhere.
+    Turned(Plan),
 }
 
 impl Outbound<'_> {
-    async fn follow(&self, plan: Plan, app: &mut TcpStream) -> Result<(), Failed> {
-        match plan {
-            Plan::Passthrough => self.passthrough(app).await,
-            Plan::Workload(endpoint) => self.one(&Arc::new(endpoint), app).await,
-            Plan::Tcp(upstream) => self.balanced(&upstream, app).await,
-            Plan::Http(_) => Err(Failed::new(Stage::Route, "NR", "requests are routed elsewhere")),
-            Plan::Refused(refusal) => {
-                if let Some(service) = refusal.service() {
-                    self.record.service(ends::service(service));
+    async fn follow(&self, mut plan: Plan, app: &mut TcpStream) -> Result<Carried, Failed> {
+        let mut said = Said::default();
+        loop {
+            let turned = match plan {
+                Plan::Passthrough => self.passthrough(app).await?,
+                Plan::Workload(endpoint) => self.one(&Arc::new(endpoint), app, &mut said).await?,
+                Plan::Tcp(upstream) => self.balanced(&upstream, app, &mut said).await?,
+                Plan::Undecided(undecided) => Some(self.hear(undecided, app, &mut said).await?),
+                Plan::Http(table) => {
+                    // An endpoint that was tried in vain is not where the requests go.
+                    self.record.target(Target::default());
+                    return Ok(Carried::Requests(table, said.read));
                 }
-                Err(Failed::new(Stage::Route, refusal.flag(), refusal))
+                Plan::Refused(refusal) => {
+                    if let Some(service) = refusal.service() {
+                        self.record.service(ends::service(service));
+                    }
+                    return Err(Failed::new(Stage::Route, refusal.flag(), refusal));
+                }
+            };
+            match turned {
+                Some(other) => plan = other,
+                None => return Ok(Carried::Whole),
             }
         }
     }
 
     /// A destination that the mesh does not know: as the pod itself would have gone there.
-    async fn passthrough(&self, app: &mut TcpStream) -> Result<(), Failed> {
+    async fn passthrough(&self, app: &mut TcpStream) -> Result<Option<Plan>, Failed> {
         let to = self.original.socket();
         self.record.target(ends::plaintext(None, None, to));
         let mut server = dial::tcp(&self.client.pod, SocketIntent::Tunnel, None, to).await?;
         self.record.established();
         let copied = tcp::copy(app, &mut server, self.record.traffic()).await;
-        copied.inspect_err(|_| reset(&server)).at(Stage::Relay, "RESET")
+        copied.inspect_err(|_| reset(&server)).at(Stage::Relay, "RESET").map(|()| None)
     }
 
-    async fn one(&self, endpoint: &Arc<Endpoint>, app: &mut TcpStream) -> Result<(), Failed> {
-        match self.attempt((endpoint, None), app, Vec::new()).await {
-            Ok(()) => Ok(()),
-            Err(Attempt::Again(failed, _) | Attempt::Over(failed)) => Err(failed),
+    async fn one(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        app: &mut TcpStream,
+        said: &mut Said,
+    ) -> Result<Option<Plan>, Failed> {
+        match self.attempt((endpoint, None), app, said).await {
+            Ok(()) => Ok(None),
+            Err(Attempt::Turned(plan)) => Ok(Some(plan)),
+            Err(Attempt::Again(failed) | Attempt::Over(failed)) => Err(failed),
         }
     }
 
     /// A service: another endpoint is tried while nothing has reached an application.
-    async fn balanced(&self, upstream: &Upstream, app: &mut TcpStream) -> Result<(), Failed> {
+    async fn balanced(
+        &self,
+        upstream: &Upstream,
+        app: &mut TcpStream,
+        said: &mut Said,
+    ) -> Result<Option<Plan>, Failed> {
         let _slot = upstream.admit_connection().at(Stage::Balance, Overflow::FLAG)?;
         let hash = upstream.hash_connection(self.client.address.ip());
-        let (mut tried, mut first): (Vec<SocketAddr>, _) = (Vec::new(), Vec::new());
+        let mut tried: Vec<SocketAddr> = Vec::new();
         let mut last = Failed::new(Stage::Balance, "UH", "no endpoint is left to try");
         while tried.len() < ATTEMPTS {
             let caller = self.client.caller(self.original, hash);
@@ -129,24 +166,25 @@ impl Outbound<'_> {
                 break;
             };
             tried.push(endpoint.address);
-            match self.attempt((&endpoint, Some(&upstream.service)), app, first).await {
-                Ok(()) => return Ok(()),
-                Err(Attempt::Again(failed, unsent)) => (last, first) = (failed, unsent),
+            match self.attempt((&endpoint, Some(&upstream.service)), app, said).await {
+                Ok(()) => return Ok(None),
+                Err(Attempt::Turned(plan)) => return Ok(Some(plan)),
+                Err(Attempt::Again(failed)) => last = failed,
                 Err(Attempt::Over(failed)) => return Err(failed),
             }
         }
         Err(last)
     }
 
-    async fn attempt(&self, to: To<'_>, app: &mut TcpStream, first: Vec<u8>) -> Result<(), Attempt> {
+    async fn attempt(&self, to: To<'_>, app: &mut TcpStream, said: &mut Said) -> Result<(), Attempt> {
         let _load = to.0.begin();
         let hop = hop::to(self.mesh, to.0);
         self.record.target(ends::target(&hop, to.0, to.1, Proof::None));
         match hop {
-            Hop::SameNode(workload) => self.same_node(&workload, to, app, first).await,
-            Hop::Plaintext => self.straight(to.0, app, first, SocketIntent::Tunnel).await,
-            Hop::Underpass(workload) => self.session(&workload, to, app, first).await,
-            Hop::Hbone(workload) => self.hbone(&workload, to, app, first).await,
+            Hop::SameNode(workload) => self.same_node(&workload, to, app, said).await,
+            Hop::Plaintext => self.straight(to.0, app, said, SocketIntent::Tunnel).await,
+            Hop::Underpass(workload) => self.session(&workload, to, app, said).await,
+            Hop::Hbone(workload) => self.hbone(&workload, to, app, said).await,
         }
     }
 
@@ -156,7 +194,7 @@ impl Outbound<'_> {
         workload: &Arc<Workload>,
         to: To<'_>,
         app: &mut TcpStream,
-        first: Vec<u8>,
+        said: &mut Said,
     ) -> Result<(), Attempt> {
         let target = ends::target(&Hop::SameNode(Arc::clone(workload)), to.0, to.1, Proof::None);
         let twin = ends::inbound_twin(self.record, &self.client, target, (workload, to.0.address));
@@ -165,13 +203,13 @@ impl Outbound<'_> {
         let result = match allowed.at(Stage::Policy, "DENY") {
             Ok(_) => {
                 twin.established();
-                self.straight(to.0, app, first, SocketIntent::Application).await
+                self.straight(to.0, app, said, SocketIntent::Application).await
             }
             Err(failed) => Err(Attempt::Over(failed)),
         };
         twin.close(match &result {
-            Ok(()) => Outcome::complete(),
-            Err(Attempt::Again(failed, _) | Attempt::Over(failed)) => failed.outcome(),
+            Ok(()) | Err(Attempt::Turned(_)) => Outcome::complete(),
+            Err(Attempt::Again(failed) | Attempt::Over(failed)) => failed.outcome(),
         });
         result
     }
@@ -180,16 +218,19 @@ impl Outbound<'_> {
         &self,
         endpoint: &Endpoint,
         app: &mut TcpStream,
-        first: Vec<u8>,
+        said: &mut Said,
         intent: SocketIntent,
     ) -> Result<(), Attempt> {
         let connected = dial::tcp(&self.client.pod, intent, None, endpoint.address).await;
         let mut server = match connected {
             Ok(server) => server,
-            Err(failed) => return Err(Attempt::Again(failed, first)),
+            Err(failed) => return Err(Attempt::Again(failed)),
         };
+        let mut byte = [0];
+        let speaks = async { drop(server.peek(&mut byte).await) };
+        self.decide(app, said, speaks).await?;
         self.record.established();
-        server.write_all(&first).await.at(Stage::Relay, "RESET").map_err(Attempt::Over)?;
+        server.write_all(said.read_once(self.record)).await.at(Stage::Relay, "RESET").map_err(Attempt::Over)?;
         let copied = tcp::copy(app, &mut server, self.record.traffic()).await;
         copied.inspect_err(|_| reset(&server)).at(Stage::Relay, "RESET").map_err(Attempt::Over)
     }
@@ -199,22 +240,30 @@ impl Outbound<'_> {
         workload: &Arc<Workload>,
         to: To<'_>,
         app: &mut TcpStream,
-        first: Vec<u8>,
+        said: &mut Said,
     ) -> Result<(), Attempt> {
         let opened = dial::session(self.mesh, &self.client, (workload, to.0.address), &self.permit).await;
         let (key, mut session) = match opened {
             Ok(opened) => opened,
-            Err(failed) => return Err(Attempt::Again(failed, first)),
+            Err(failed) => return Err(Attempt::Again(failed)),
         };
         let hop = Hop::Underpass(Arc::clone(workload));
         self.record.target(ends::target(&hop, to.0, to.1, Proof::Handshake(ends::tls(session.tls().info()))));
-        self.record.established();
         let (destination, source) = (to.0.address, self.client.address.socket());
         let opened = session.open(&underpass::Open { destination, source, confirm: false });
-        if let Err(error) = opened {
-            return Err(Attempt::Again(Failed::new(Stage::Tunnel, "TUNNEL", error), first));
+        opened.at(Stage::Tunnel, "TUNNEL").map_err(Attempt::Again)?;
+        if said.undecided.is_some() {
+            session.flush().await.at(Stage::Tunnel, "TUNNEL").map_err(Attempt::Again)?;
+            let mut byte = [0];
+            let speaks = async { drop(session.tls().tcp().peek(&mut byte).await) };
+            if let Err(turned) = self.decide(app, said, speaks).await {
+                // As a stream, it says farewell to the application when it is let go.
+                drop(underpass::SessionStream::new(session));
+                return Err(turned);
+            }
         }
-        match session.carry(app, Role::Client(&first), self.record.traffic()).await {
+        self.record.established();
+        match session.carry(app, Role::Client(said.read_once(self.record)), self.record.traffic()).await {
             Ok(()) => {
                 // A pod that was let go meanwhile leaves no warm session behind.
                 if !self.client.pod.gone().is_cancelled() {
@@ -222,7 +271,7 @@ impl Outbound<'_> {
                 }
                 Ok(())
             }
-            Err(error) => Err(after_carry(error)),
+            Err(error) => Err(after_carry(error, said)),
         }
     }
 
@@ -231,23 +280,28 @@ impl Outbound<'_> {
         workload: &Arc<Workload>,
         to: To<'_>,
         app: &mut TcpStream,
-        first: Vec<u8>,
+        said: &mut Said,
     ) -> Result<(), Attempt> {
         let opened = dial::hbone(self.mesh, &self.client, (workload, to.0.address), &self.permit).await;
         let mut tunnel = match opened {
             Ok(opened) => opened,
-            Err(failed) => return Err(Attempt::Again(failed, first)),
+            Err(failed) => return Err(Attempt::Again(failed)),
         };
         self.record.target(ends::target(&Hop::Hbone(Arc::clone(workload)), to.0, to.1, Proof::Earlier));
+        let speaks = async { drop(tunnel.heard().await) };
+        if let Err(turned) = self.decide(app, said, speaks).await {
+            let _ = tunnel.shutdown().await;
+            return Err(turned);
+        }
         self.record.established();
-        let written = tunnel.write_all(&first).await;
+        let written = tunnel.write_all(said.read_once(self.record)).await;
         written.at(Stage::Relay, "RESET").map_err(Attempt::Over)?;
         let copied = tcp::copy(app, &mut tunnel, self.record.traffic()).await;
         copied.at(Stage::Relay, "RESET").map_err(Attempt::Over)
     }
 }
 
-fn after_carry(error: CarryError) -> Attempt {
+fn after_carry(error: CarryError, said: &mut Said) -> Attempt {
     let flag = match &error {
         CarryError::Refused { code: RefusalCode::Denied, .. } => "DENY",
         CarryError::Refused { .. } => "CONNECT",
@@ -258,7 +312,8 @@ fn after_carry(error: CarryError) -> Attempt {
     let failed = Failed::new(stage, flag, &error);
     match error {
         CarryError::Refused { code: RefusalCode::Unreachable, retained: Some(unsent), .. } => {
-            Attempt::Again(failed, unsent)
+            said.unsent(unsent);
+            Attempt::Again(failed)
         }
         _ => Attempt::Over(failed),
     }

@@ -29,7 +29,7 @@ use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// The routes of one captured connection.
 pub struct Requests {
@@ -46,7 +46,7 @@ pub async fn serve(
     mesh: &Arc<Mesh>,
     client: Client,
     (table, original): (HttpTable, OrigDst),
-    app: TcpStream,
+    app: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     record: Open,
 ) {
     record.service(ends::service(table.service()));
@@ -211,6 +211,9 @@ impl Requests {
         let (workload, mut rng) = (&self.client.workload, Rng::new());
         match route::resolve(&now.routes, workload, self.original, &mut rng) {
             Plan::Http(table) => table.decide(workload, request, &mut rng),
+            Plan::Undecided(undecided) => {
+                undecided.requests().unwrap_or(&self.table).decide(workload, request, &mut rng)
+            }
             Plan::Tcp(upstream) => {
                 let verdict = route::Verdict::Forward(Forward::plain(upstream));
                 Ok(route::Ruling { delay: None, verdict })

@@ -7,8 +7,8 @@ use super::{ServiceRef, Upstream};
 use crate::balance::{Endpoint, Group, ServicePolicy, Setting, Standings, UpstreamKey};
 use crate::model::traffic_policy::ClientTls;
 use crate::model::{
-    AppProtocol, DestinationRule, EndpointSlice, Labels, PortPolicy, Service, ServicePort, Subset, TrafficPolicy,
-    Workload,
+    AppProtocol, DestinationRule, EndpointSlice, Labels, PortPolicy, Service, ServiceKind, ServicePort, Subset,
+    TrafficPolicy, Workload,
 };
 use crate::vocab::{Hostname, Namespace, SubsetName};
 use std::cmp::Reverse;
@@ -35,6 +35,7 @@ pub struct Backends {
     host: Hostname,
     namespace: Namespace,
     addresses: Vec<IpAddr>,
+    headless: bool,
     ports: Box<[Port]>,
     rules: Box<[Arc<DestinationRule>]>,
 }
@@ -75,9 +76,13 @@ impl Port {
 }
 
 impl Backends {
-    /// Compiles a host. None for a host that no cluster declares.
+    /// Compiles a host. None for a host that no cluster declares, or that is another
+    /// name only.
     pub fn compile(parts: &Parts<'_>, context: &mut Context<'_>) -> Option<Self> {
         let first = *parts.services.first()?;
+        if matches!(first.kind, ServiceKind::Alias(_)) {
+            return None;
+        }
         let mut rules = parts.rules.clone();
         rules.sort_by_cached_key(|rule| precedence(rule, &first.namespace));
         let mut declared: BTreeMap<u16, &ServicePort> = BTreeMap::new();
@@ -104,7 +109,8 @@ impl Backends {
         let ports = declared.values().map(&mut compile).collect();
         let addresses = parts.services.iter().flat_map(|service| service.addresses.iter().copied()).collect();
         let (host, namespace) = (first.host.clone(), first.namespace.clone());
-        Some(Self { host, namespace, addresses, ports, rules: rules.into() })
+        let headless = first.kind == ServiceKind::Headless;
+        Some(Self { host, namespace, addresses, headless, ports, rules: rules.into() })
     }
 
     /// The host.
@@ -115,6 +121,11 @@ impl Backends {
     /// The service's namespace.
     pub fn namespace(&self) -> &Namespace {
         &self.namespace
+    }
+
+    /// Whether clients use the addresses of its endpoints.
+    pub fn is_headless(&self) -> bool {
+        self.headless
     }
 
     /// Its virtual addresses, of every cluster.

@@ -3,7 +3,7 @@
 use super::attached::{Attached, RouteSet};
 use super::host::{specificity, visible};
 use super::{Backends, Refusal};
-use crate::model::{AppProtocol, VirtualService};
+use crate::model::{AppProtocol, HttpMatch, HttpRule, VirtualService};
 use crate::vocab::Namespace;
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -74,12 +74,12 @@ impl Frontend {
     }
 }
 
-/// Whether requests to a port are routed one by one under these rules.
-///
-/// A port that does not say what it speaks does if an HTTP rule names it (Istio would look at the first bytes).
+/// Whether requests to a port are routed one by one under these rules: some HTTP rule may be for the port, and the port
+/// speaks HTTP or does not say what it speaks, so that the first bytes tell.
 pub fn routes_requests(rules: &VirtualService, port: u16, protocol: AppProtocol) -> bool {
-    let names_it = || rules.http.iter().flat_map(|rule| &rule.matches).any(|one| one.port == Some(port));
-    !rules.http.is_empty() && (protocol.is_http() || (protocol == AppProtocol::Unknown && names_it()))
+    let here = |one: &HttpMatch| one.port.is_none_or(|wanted| wanted == port);
+    let concerns = |rule: &HttpRule| rule.matches.is_empty() || rule.matches.iter().any(here);
+    (protocol.is_http() || protocol == AppProtocol::Unknown) && rules.http.iter().any(concerns)
 }
 
 impl Frontend {

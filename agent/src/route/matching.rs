@@ -84,7 +84,8 @@ fn starts(found: &str, prefix: &str, ignore_case: bool) -> bool {
     found.as_bytes().get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
 }
 
-fn tcp_match(one: &TcpMatch, source: &Workload, dst: OrigDst) -> bool {
+/// Whether all conditions on a connection hold.
+pub fn tcp_match(one: &TcpMatch, source: &Workload, dst: OrigDst) -> bool {
     let subnets = &one.destination_subnets;
     one.port.is_none_or(|wanted| wanted == dst.port())
         && (subnets.is_empty() || subnets.iter().any(|subnet| subnet.contains(&dst.ip())))

@@ -24,6 +24,7 @@ pub mod retry;
 pub mod ruling;
 mod target;
 mod treatment;
+pub mod undecided;
 pub mod upstream;
 
 #[cfg(test)]
@@ -39,4 +40,5 @@ pub use frontend::Frontend;
 pub use refusal::Refusal;
 pub use resolve::{Plan, Pod, RouteTable, resolve};
 pub use ruling::{Forward, Ruling, Verdict};
+pub use undecided::{Spoken, Undecided};
 pub use upstream::{ServiceRef, Upstream};

@@ -23,6 +23,14 @@ pub enum Refusal {
         /// The service that the client used.
         service: Arc<ServiceRef>,
     },
+    /// The port has rules for TLS, and none of them takes the connection.
+    #[error("no TLS rule for {} takes this connection: {what}", service.host)]
+    NoTlsRule {
+        /// The service that the client used.
+        service: Arc<ServiceRef>,
+        /// The name that it asks for, or why there is none.
+        what: Arc<str>,
+    },
     /// The rule that takes the traffic cannot be applied as written.
     #[error("{rule}: {why}")]
     Broken {
@@ -55,7 +63,7 @@ impl Refusal {
     /// Envoy's response flag for it; `BR` (broken rule) is ours, Envoy has none.
     pub fn flag(&self) -> &'static str {
         match self {
-            Self::NoSuchPort { .. } | Self::NoRoute { .. } => "NR",
+            Self::NoSuchPort { .. } | Self::NoRoute { .. } | Self::NoTlsRule { .. } => "NR",
             Self::Broken { .. } => "BR",
             Self::Missing { .. } => "NC",
             Self::NoHealthyEndpoints { .. } => "UH",
@@ -65,7 +73,7 @@ impl Refusal {
     /// What an HTTP client is answered, as Envoy does under Istio: NR 404, NC and UH 503.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::NoSuchPort { .. } | Self::NoRoute { .. } => StatusCode::NOT_FOUND,
+            Self::NoSuchPort { .. } | Self::NoRoute { .. } | Self::NoTlsRule { .. } => StatusCode::NOT_FOUND,
             Self::Broken { .. } => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Missing { .. } | Self::NoHealthyEndpoints { .. } => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -75,7 +83,10 @@ impl Refusal {
     pub fn service(&self) -> Option<&Arc<ServiceRef>> {
         match self {
             Self::NoSuchPort { .. } => None,
-            Self::NoRoute { service } | Self::Broken { service, .. } | Self::Missing { service, .. } => Some(service),
+            Self::NoRoute { service }
+            | Self::NoTlsRule { service, .. }
+            | Self::Broken { service, .. }
+            | Self::Missing { service, .. } => Some(service),
             Self::NoHealthyEndpoints { upstream } => Some(&upstream.service),
         }
     }

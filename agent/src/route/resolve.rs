@@ -1,8 +1,10 @@
 //! The decision per connection.
 
+use super::backends::Port;
 use super::matching::tcp_rule;
 use super::precedence::in_force;
-use super::{Backends, Binding, Frontend, HttpTable, Refusal, Upstream};
+use super::undecided::tls_concerns;
+use super::{Backends, Binding, Frontend, HttpTable, Refusal, Undecided, Upstream};
 use crate::balance::{Endpoint, Load};
 use crate::model::{ObjectId, Workload};
 use crate::vocab::{Hostname, OrigDst};
@@ -22,6 +24,8 @@ pub enum Plan {
     Tcp(Arc<Upstream>),
     /// A service whose requests are routed one by one.
     Http(HttpTable),
+    /// A service of which the client's first bytes have to be heard.
+    Undecided(Box<Undecided>),
     /// Nowhere.
     Refused(Refusal),
 }
@@ -42,6 +46,8 @@ pub struct RouteTable {
     pub pods: HashMap<IpAddr, Pod>,
     /// Services by each of their virtual addresses.
     pub vips: HashMap<IpAddr, Arc<Frontend>>,
+    /// Headless Services by the addresses of their endpoints, with the service port behind each.
+    pub headless: HashMap<SocketAddr, (Arc<Frontend>, u16)>,
     /// Services by host.
     pub hosts: HashMap<Hostname, Arc<Frontend>>,
     /// VirtualServices, bound to the hosts that they lead to.
@@ -57,23 +63,48 @@ impl RouteTable {
 
 /// Where a connection of a workload to this address goes.
 pub fn resolve(table: &RouteTable, source: &Workload, dst: OrigDst, rng: &mut Rng) -> Plan {
+    if let Some((frontend, number)) = table.headless.get(&dst.socket())
+        && let Some(port) = frontend.backends().port(*number)
+    {
+        return service(table, (frontend, port), (source, dst), rng);
+    }
     if let Some(pod) = table.pods.get(&dst.ip()) {
         return Plan::Workload(pod.endpoint(dst.socket()));
     }
     let Some(frontend) = table.vips.get(&dst.ip()) else {
         return Plan::Passthrough;
     };
-    let Some(port) = frontend.backends().port(dst.port()) else {
-        return Plan::Refused(frontend.no_such_port(dst.port()));
-    };
+    match frontend.backends().port(dst.port()) {
+        Some(port) => service(table, (frontend, port), (source, dst), rng),
+        None => Plan::Refused(frontend.no_such_port(dst.port())),
+    }
+}
+
+/// Where a connection to a service's port goes, by the rules that are in force for the client.
+fn service(
+    table: &RouteTable,
+    (frontend, port): (&Frontend, &Port),
+    (source, dst): (&Workload, OrigDst),
+    rng: &mut Rng,
+) -> Plan {
+    // Rules speak of the service's port; whoever uses an address of a headless Service uses the pod's.
+    let used = OrigDst::new(SocketAddr::new(dst.ip(), port.number()));
     let whole = frontend.backends().upstream(source, port, None).unwrap_or_else(|| Arc::clone(&port.whole));
     let rules = in_force(table, frontend, port, &source.id.pod.namespace);
-    if let Some(binding) = rules.requests {
-        return Plan::Http(HttpTable { whole, binding: Some(Arc::clone(binding)) });
+    let protocol = port.whole.protocol;
+    let http =
+        rules.requests.map(|binding| HttpTable { whole: Arc::clone(&whole), binding: Some(Arc::clone(binding)) });
+    if let Some(table) = http.as_ref().filter(|_| protocol.is_http()) {
+        return Plan::Http(table.clone());
     }
-    match rules.connections {
-        Some(binding) => split(binding, &whole, (source, dst), rng),
+    let otherwise = match rules.connections {
+        Some(binding) => split(binding, &whole, (source, used), rng),
         None => to(&whole),
+    };
+    let tls = rules.connections.filter(|binding| !protocol.is_http() && tls_concerns(binding, source, used)).cloned();
+    match (&http, &tls) {
+        (None, None) => otherwise,
+        _ => Plan::Undecided(Box::new(Undecided { http, tls, whole, used, otherwise })),
     }
 }
 

@@ -1,6 +1,8 @@
 //! From changes to the next snapshot: only what depends on a change is compiled again.
 
+use super::aliases::Aliases;
 use super::findings::{Findings, Place};
+use super::headless::Headless;
 use super::index::{Dirty, Index};
 use super::routes::status::{self, Statuses};
 use super::{Snapshot, checks, routes};
@@ -25,6 +27,8 @@ pub struct Assembler {
     routes: RouteTable,
     policies: PolicyTable,
     statuses: Statuses,
+    aliases: Aliases,
+    headless: Headless,
     loads: Loads,
     standings: Standings,
     findings: Findings,
@@ -55,6 +59,8 @@ impl Assembler {
             routes: RouteTable::default(),
             policies: PolicyTable::new(local),
             statuses: Statuses::default(),
+            aliases: Aliases::default(),
+            headless: Headless::default(),
             loads: Loads::default(),
             standings: Standings::default(),
             findings: Findings::default(),
@@ -118,15 +124,17 @@ impl Assembler {
         for host in &dirty.backends {
             let compiled = self.backends_of(host);
             let known = self.backends.contains_key(host);
-            if compiled.is_none() && !known {
+            let renamed = self.aliases.set(host, self.index.alias(host));
+            if compiled.is_none() && !known && !renamed {
                 continue;
             }
             self.work.backends += 1;
-            let leading = self.index.leading.iter(host);
-            dirty.frontends.insert(host.clone());
-            dirty.attached.extend(self.index.routes.concerned(host));
-            for (id, rules) in leading {
-                dirty.bindings.entry(id.clone()).or_insert_with(|| Some(Arc::clone(rules)));
+            for name in self.aliases.names(host) {
+                for (id, rules) in self.index.leading.iter(&name) {
+                    dirty.bindings.entry(id.clone()).or_insert_with(|| Some(Arc::clone(rules)));
+                }
+                dirty.attached.extend(self.index.routes.concerned(&name));
+                dirty.frontends.insert(name);
             }
             match compiled {
                 Some(backends) => self.backends.insert(host.clone(), Arc::new(backends)),
@@ -160,7 +168,7 @@ impl Assembler {
                 continue;
             };
             self.work.bindings += 1;
-            let find = |host: &Hostname| self.backends.get(host).cloned();
+            let find = |host: &Hostname| self.backends.get(self.aliases.end(host)).cloned();
             let (binding, findings) = Binding::new(Arc::clone(rules), find);
             self.routes.bindings.insert(id.clone(), Arc::new(binding));
             self.findings.set(place, findings);
@@ -196,7 +204,8 @@ impl Assembler {
             let place = Place::Host(host.clone());
             let Some(backends) = self.backends.get(host) else {
                 self.routes.hosts.remove(host);
-                self.findings.set(place, Vec::new());
+                self.headless.replace(host, None, &mut self.routes.headless);
+                self.findings.set(place, self.alias_findings(host));
                 continue;
             };
             self.work.frontends += 1;
@@ -204,9 +213,22 @@ impl Assembler {
             let covering = self.index.virtual_services_of(host).into_iter();
             let candidates = covering.map(|(pattern, rules)| Candidate::new(pattern.as_str(), rules)).collect();
             let frontend = Frontend::new(Arc::clone(backends), candidates, self.attached.get(host).cloned());
+            let frontend = Arc::new(frontend);
             self.findings.set(place, checks::protocols(&frontend));
-            self.routes.hosts.insert(host.clone(), Arc::new(frontend));
+            self.headless.replace(host, Some(&frontend), &mut self.routes.headless);
+            self.routes.hosts.insert(host.clone(), frontend);
         }
+    }
+
+    /// What is wrong with a name that stands for another one.
+    fn alias_findings(&self, host: &Hostname) -> Vec<Finding> {
+        let Some(target) = self.aliases.target(host) else {
+            return Vec::new();
+        };
+        let meant = self.backends.contains_key(self.aliases.end(host));
+        let named: Vec<_> = self.index.virtual_services.values(host).collect();
+        let led: Vec<_> = self.index.leading.values(host).collect();
+        checks::alias((host, target), meant, &named, &led)
     }
 
     fn compile_vips(&mut self, dirty: &Dirty) {

@@ -105,6 +105,34 @@ pub(super) fn protocols(frontend: &Frontend) -> Vec<Finding> {
     unused.map(finding).collect()
 }
 
+/// A Service of type ExternalName: DNS answers its clients with the other name, and they connect to that. So rules for
+/// it are never asked, and routes can lead to it only where the other name is a Service of the mesh.
+pub(super) fn alias(
+    (host, target): (&Hostname, &Hostname),
+    meant: bool,
+    named: &[&Arc<VirtualService>],
+    led: &[&Arc<VirtualService>],
+) -> Vec<Finding> {
+    let unused = |rules: &&Arc<VirtualService>| {
+        let message = format!(
+            "VirtualService {} has no effect for {host}: that is another name (ExternalName) for {target}, and clients \
+             connect there; name {target} instead",
+            rules.id
+        );
+        finding(Severity::Warning, "external-name", &rules.origin, message)
+    };
+    let lost = |rules: &&Arc<VirtualService>| {
+        let message = format!(
+            "VirtualService {} leads to {host}, another name (ExternalName) for {target}, which is no Service of the \
+             mesh: names outside of it are not looked up yet, and its share of the traffic gets 503 (NC)",
+            rules.id
+        );
+        finding(Severity::Error, "external-name", &rules.origin, message)
+    };
+    let lost = led.iter().filter(|_| !meant).map(lost);
+    named.iter().map(unused).chain(lost).collect()
+}
+
 /// Several PeerAuthentications for the whole of one namespace, or of the mesh.
 pub(super) fn policies(policies: &[&Arc<PeerAuthentication>]) -> Vec<Finding> {
     let mut whole = policies.iter().filter(|policy| !matches!(policy.scope, Scope::Workload(_)));

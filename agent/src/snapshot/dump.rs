@@ -107,12 +107,20 @@ fn route(rules: &VirtualService) -> Value {
             "broken": rule.broken,
         })
     });
+    let tls = rules.tls.iter().map(|rule| {
+        json!({
+            "match": rule.matches.iter().map(|one| format!("{one:?}")).collect::<Vec<_>>(),
+            "route": rule.route.iter().map(destination).collect::<Vec<_>>(),
+            "broken": rule.broken,
+        })
+    });
     json!({
         "virtualService": rules.id.to_string(),
         "origin": rules.origin.to_string(),
         "hosts": rules.hosts,
         "exportTo": rules.export_to,
         "http": http.collect::<Vec<_>>(),
+        "tls": tls.collect::<Vec<_>>(),
         "tcp": tcp.collect::<Vec<_>>(),
     })
 }

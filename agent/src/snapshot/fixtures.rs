@@ -53,6 +53,10 @@ pub fn shown(plan: &Plan) -> String {
             format!("tcp {}:{} {}", upstream.service.name, upstream.service.port, addresses.join(","))
         }
         Plan::Http(table) => format!("http {}:{}", table.service().name, table.service().port),
+        Plan::Undecided(undecided) => {
+            let requests = if undecided.requests().is_some() { "requests or " } else { "" };
+            format!("undecided: {requests}{}", shown(undecided.otherwise()))
+        }
         Plan::Refused(refusal) => format!("refused {} {refusal}", refusal.flag()),
     }
 }

@@ -6,7 +6,7 @@ use super::many::Many;
 use super::routes::RouteIndex;
 use crate::model::{
     BackendTlsPolicy, Change, DestinationRule, EndpointSlice, Finding, GatewayRoute, Object, ObjectId, ObjectKey,
-    PeerAuthentication, ReferenceGrant, RouteId, Scope, Service, VirtualService, Workload,
+    PeerAuthentication, ReferenceGrant, RouteId, Scope, Service, ServiceKind, VirtualService, Workload,
 };
 use crate::route::host::{covers, patterns};
 use crate::vocab::{ClusterName, Hostname, Namespace, WorkloadId};
@@ -119,6 +119,14 @@ impl Index {
         }
         if let Some(new) = new {
             self.index(&key, &new, true);
+        }
+    }
+
+    /// The name that a Service stands for, if it is only that.
+    pub(super) fn alias(&self, host: &Hostname) -> Option<&Hostname> {
+        match &self.services.values(host).next()?.kind {
+            ServiceKind::Alias(target) => Some(target),
+            ServiceKind::Virtual | ServiceKind::Headless => None,
         }
     }
 

@@ -1,10 +1,12 @@
 //! One immutable generation of everything that decisions read.
 
+mod aliases;
 pub mod assembler;
 mod checks;
 mod delegates;
 pub mod dump;
 mod findings;
+mod headless;
 mod index;
 mod many;
 pub mod publish;

@@ -5,6 +5,7 @@ mod precedence;
 mod requests;
 mod rulings;
 mod services;
+mod undecided;
 
 use crate::model::AppProtocol::{Http, Tcp};
 use crate::model::Change;

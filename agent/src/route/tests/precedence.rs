@@ -52,14 +52,17 @@ fn requests_are_routed_only_where_the_port_says_http_and_a_rule_is_seen() {
     };
     let tcp = || rules("shop/a", &["shop/books"], vec![], vec![tcp_rule(vec![], vec![to("shop/books", 1)])]);
     let (l4, l7) = ("tcp books:80 10.0.0.2:8080", "http books:80");
+    let either = "undecided: requests or tcp books:80 10.0.0.2:8080";
     for (protocol, rules, plan) in [
         (Http, http(None), l7),
         (Http2, http(None), l7),
         (Grpc, http(None), l7),
         (Tcp, http(None), l4),
         (Tcp, http(Some(80)), l4),
-        (Unknown, http(None), l4),
-        (Unknown, http(Some(80)), l7),
+        (Unknown, http(None), either),
+        (Unknown, http(Some(80)), either),
+        (Unknown, http(Some(81)), l4),
+        (Http, http(Some(81)), l4),
         (Http, tcp(), l4),
         (Http, exported(http(None), "bank"), l4),
     ] {

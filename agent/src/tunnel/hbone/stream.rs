@@ -45,6 +45,17 @@ impl Stream {
         }
     }
 
+    /// Waits until the peer has sent something, or ended; it is there to be read afterwards. Cancel safe.
+    ///
+    /// # Errors
+    /// As for reading.
+    pub async fn heard(&mut self) -> io::Result<()> {
+        if let Some(bytes) = self.read.bytes().await? {
+            self.read.rest = bytes;
+        }
+        Ok(())
+    }
+
     /// The directions apart, without a lock between them.
     pub fn into_split(self) -> (ReadHalf, WriteHalf) {
         (self.read, self.write)

@@ -23,7 +23,7 @@ const RETAIN: usize = 16 * 1024;
 
 /// Which end of the session this is.
 pub enum Role<'a> {
-    /// We opened the connection; these bytes of the application go first.
+    /// We opened the connection; these bytes of the application go first, and are counted already.
     Client(&'a [u8]),
     /// The peer did; it may report the requests that it routed.
     Server(&'a (dyn Fn(Report) + Send + Sync)),
@@ -154,7 +154,10 @@ impl<'a> Carry<'a> {
                     self.reading = false;
                     self.session.control(Kind::End, &[])?;
                 }
-                len => self.queue(len)?,
+                len => {
+                    self.count(len);
+                    self.queue(len)?;
+                }
             }
         }
         if !self.session.tls.has_unsent() {
@@ -230,11 +233,14 @@ impl<'a> Carry<'a> {
                 self.retained = None;
             }
         }
+        Ok(self.session.queue_data(len)?)
+    }
+
+    fn count(&self, len: usize) {
         match self.role {
             Role::Client(_) => self.traffic.add_to_server(len),
             Role::Server(_) => self.traffic.add_to_client(len),
         }
-        Ok(self.session.queue_data(len)?)
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CarryError>> {
