@@ -8,12 +8,12 @@ pub const AROUND: &str = r#"
 apiVersion: v1
 kind: Service
 metadata: {name: reviews}
-spec: {clusterIP: 10.0.0.1, ports: [{name: http, port: 9080}, {name: grpc, port: 7}]}
+spec: {clusterIP: 10.0.0.1, ports: [{name: http, port: 9080}, {name: grpc, port: 7}, {name: tls, port: 443}]}
 ---
 apiVersion: v1
 kind: Service
 metadata: {name: ratings}
-spec: {clusterIP: 10.0.0.2, ports: [{name: http, port: 9080}, {name: grpc, port: 7}]}
+spec: {clusterIP: 10.0.0.2, ports: [{name: http, port: 9080}, {name: grpc, port: 7}, {name: tls, port: 443}]}
 "#;
 
 /// What routes lead to beside that; DestinationRules of their own would conflict with it.
@@ -51,17 +51,6 @@ pub struct Sample {
 /// The kinds of which every leaf has to be right now.
 pub const SETTLED: &[&str] = &["VirtualService", "DestinationRule", "PeerAuthentication"];
 
-const READ: &[&str] = &["VirtualService", "DestinationRule", "PeerAuthentication"];
-
-/// Kinds whose reading is under way: they may be reported as a whole, or not.
-pub const COMING: &[&str] =
-    &["HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute", "ReferenceGrant", "BackendTLSPolicy", "ServiceEntry"];
-
-/// Whether objects of a kind are read field by field; others are reported as a whole.
-pub fn is_read(kind: &str) -> bool {
-    READ.contains(&kind)
-}
-
 /// The samples of a leaf.
 pub fn of(kind: &Kind, leaf: &Leaf) -> Vec<Sample> {
     let without = context(&kind.name, &leaf.path);
@@ -74,7 +63,9 @@ pub fn of(kind: &Kind, leaf: &Leaf) -> Vec<Sample> {
         put(&mut with, &steps(&leaf.path), value);
         Sample { suffix, without: without.clone(), with }
     };
-    values.into_iter().map(sample).collect()
+    let samples = values.into_iter().map(sample);
+    // A value that stands there anyway shows nothing; others of the same leaf do.
+    samples.filter(|sample| leaf.values.is_empty() || sample.with != sample.without).collect()
 }
 
 fn typed(leaf: &Leaf, text: &str) -> Value {
@@ -109,7 +100,7 @@ fn context(kind: &str, path: &str) -> Value {
         "VirtualService" => virtual_service(path),
         "DestinationRule" => destination_rule(path),
         "PeerAuthentication" => peer_authentication(path),
-        _ => gateway::context(kind, path),
+        _ => super::gateway::context(kind, path),
     }
 }
 
@@ -233,7 +224,10 @@ fn value(leaf: &Leaf) -> Value {
     if let Some((_, text)) =
         VALUES.iter().find(|(names, _)| names.split(' ').any(|one| one == name || one == format!("{parent}.{name}")))
     {
-        return serde_json::from_str(text).unwrap();
+        let value: Value = serde_json::from_str(text).unwrap();
+        if leaf.kind.starts_with("string") == value.is_string() || leaf.kind.starts_with("boolean") {
+            return value;
+        }
     }
     match leaf.kind.split(':').next() {
         Some("boolean") => true.into(),
@@ -273,13 +267,10 @@ const VALUES: &[(&str, &str)] = &[
     ("caCertificates clientCertificate privateKey caCrl", r#""/etc/certs/x.pem""#),
     ("tunnel.protocol", r#""CONNECT""#),
     ("retryIgnorePreviousHosts", "false"),
+    ("parentRefs.name backendRefs.name backendRef.name targetRefs.name to.name", r#""ratings""#),
+    ("hostname hostnames", r#""b.com""#),
+    ("replaceFullPath replacePrefixMatch path.value", r#""/x""#),
+    ("subjectAltNames.uri", r#""spiffe://b/x""#),
+    ("sectionName", r#""grpc""#),
+    ("allowOrigins", r#""http://b""#),
 ];
-
-mod gateway {
-    //! Contexts of the Gateway API's kinds.
-    use serde_json::{Value, json};
-
-    pub fn context(_: &str, _: &str) -> Value {
-        json!({})
-    }
-}
