@@ -30,6 +30,8 @@ pub mod snapshot;
 
 pub mod analyze;
 
+pub mod explain;
+
 pub mod admin;
 
 pub mod options;

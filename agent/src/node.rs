@@ -3,6 +3,7 @@
 use crate::admin::{Server, Sources, Surface};
 use crate::capture::{self, Capture, WantedPod};
 use crate::connection::{Conductor, Mesh};
+use crate::explain;
 use crate::identity::{Store, StoreOptions};
 use crate::model::Finding;
 use crate::options::{AgentOptions, ListenOptions, UninstallOptions, WhenDown};
@@ -278,6 +279,7 @@ fn sources(mesh: &Arc<Mesh>, capture: &Arc<Capture>, progress: &Arc<Progress>, l
     let (connections, metrics) = (mesh.telemetry.clone(), mesh.telemetry.clone());
     let (certs, capture, runtime) = (Arc::clone(mesh), Arc::clone(capture), tokio::runtime::Handle::current());
     let (findings, ready) = (Arc::clone(progress), Arc::clone(progress));
+    let (routes, why) = (mesh.snapshots.clone(), mesh.snapshots.clone());
     Sources {
         snapshot: Box::new(move || reader.snapshot().dump()),
         workloads: Box::new(move || json!(all.snapshot().workloads.iter().collect::<Vec<_>>())),
@@ -285,6 +287,8 @@ fn sources(mesh: &Arc<Mesh>, capture: &Arc<Capture>, progress: &Arc<Progress>, l
         connections: Box::new(move || json!(connections.connections())),
         findings: Box::new(move || json!(*findings.findings.lock().unwrap_or_else(PoisonError::into_inner))),
         certs: Box::new(move || certificates(&certs.identities)),
+        routes: Box::new(move |source| explain::list(&routes.snapshot(), source)),
+        explain: Box::new(move |question| explain::explain(&why.snapshot(), question)),
         metrics: Box::new(move || metrics.scrape()),
         ready: Box::new(move || ready.missing()),
         logging,

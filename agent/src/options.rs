@@ -1,6 +1,7 @@
 //! The command line: parsed once, into plain values.
 
 use crate::analyze::{Format, Settings};
+use crate::explain::Question;
 use crate::telemetry::{AccessLog, LogFormat};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
@@ -28,6 +29,10 @@ pub enum Command {
     Connections(AskOptions),
     /// List the workloads that a running agent knows
     Workloads(AskOptions),
+    /// List every port of every service with who governs it, as a pod sees it where one is named
+    Routes(RoutesOptions),
+    /// Say where a request would go, and why: who governs it, which rule takes it, which policy is in force
+    Explain(ExplainOptions),
     /// Check manifests without a cluster: what is unknown, unsupported, dangling, unreachable or contradictory
     Analyze(AnalyzeOptions),
     /// Print the version
@@ -185,6 +190,85 @@ pub struct AskOptions {
     /// How to print the answer
     #[arg(long, short, env = "UNDERPASS_OUTPUT", value_enum, default_value_t = Output::Table)]
     pub output: Output,
+}
+
+/// Manifests to read in place of a running agent's.
+#[derive(Clone, Debug, Args)]
+pub struct FilesOptions {
+    /// Manifests (files, directories, - for standard input) to answer from instead of asking an agent; pods and
+    /// endpoints that they lack are made up of Deployments. May be given several times
+    #[arg(long, env = "UNDERPASS_FILES", value_name = "FILE|DIR|-", value_delimiter = ',')]
+    pub files: Vec<PathBuf>,
+    /// With --files: the domain of the cluster's Services
+    #[arg(long, env = "UNDERPASS_CLUSTER_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local")]
+    pub cluster_domain: String,
+    /// With --files: the trust domain of the mesh's identities
+    #[arg(long, env = "UNDERPASS_TRUST_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local")]
+    pub trust_domain: String,
+}
+
+impl FilesOptions {
+    /// What the manifests are read with.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            cluster_domain: self.cluster_domain.clone(),
+            trust_domain: self.trust_domain.clone(),
+            ignore: Vec::new(),
+        }
+    }
+}
+
+/// Whose view of the routes is listed.
+#[derive(Clone, Debug, Args)]
+pub struct RoutesOptions {
+    /// The client, [CLUSTER/]NAMESPACE/NAME of a pod or of what owns it [default: any]
+    #[arg(value_name = "POD")]
+    pub source: Option<String>,
+    /// In place of an agent.
+    #[command(flatten)]
+    pub from: FilesOptions,
+    /// Which agent.
+    #[command(flatten)]
+    pub ask: AskOptions,
+}
+
+/// Which request is explained.
+#[derive(Clone, Debug, Args)]
+pub struct ExplainOptions {
+    /// The client, [CLUSTER/]NAMESPACE/NAME of a pod or of what owns it
+    #[arg(value_name = "SOURCE")]
+    pub source: String,
+    /// The service as the client would call it, maybe with a port
+    #[arg(value_name = "DESTINATION[:PORT]")]
+    pub destination: String,
+    /// The request's method [default: GET]
+    #[arg(value_name = "METHOD")]
+    pub method: Option<String>,
+    /// The request's path with its query [default: /]
+    #[arg(value_name = "PATH")]
+    pub path: Option<String>,
+    /// A header of the request, `name: value`; may be given several times
+    #[arg(long, short = 'H', env = "UNDERPASS_HEADER", value_name = "HEADER")]
+    pub header: Vec<String>,
+    /// In place of an agent.
+    #[command(flatten)]
+    pub from: FilesOptions,
+    /// Which agent.
+    #[command(flatten)]
+    pub ask: AskOptions,
+}
+
+impl ExplainOptions {
+    /// What is asked.
+    pub fn question(&self) -> Question {
+        Question {
+            source: self.source.clone(),
+            destination: self.destination.clone(),
+            method: self.method.clone(),
+            path: self.path.clone(),
+            headers: self.header.clone(),
+        }
+    }
 }
 
 /// Which manifests are checked, and how strictly.

@@ -24,6 +24,7 @@ const ROWS: &[(&str, u8)] = &[
     ("telemetry", 5),
     ("connection", 6),
     ("analyze", 6),
+    ("explain", 6),
     ("admin", 7),
     ("options", 7),
     ("node", 8),

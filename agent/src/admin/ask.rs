@@ -1,11 +1,13 @@
 //! The commands that ask a running agent: `status`, `connections`, `workloads`.
 
 use super::table;
+use crate::explain;
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use std::io;
 use std::net::SocketAddr;
@@ -50,6 +52,9 @@ pub enum AskError {
         /// The answer.
         body: String,
     },
+    /// What was asked names something that is not there.
+    #[error("{0}")]
+    Refused(String),
     /// Its answer is not JSON.
     #[error("{path} is not JSON")]
     Json {
@@ -91,6 +96,32 @@ pub async fn ask(question: Question, admin: SocketAddr, json: bool) -> Result<St
     })
 }
 
+/// Asks the agent at `admin` who governs each port of each service, as a pod sees it where one is named.
+///
+/// # Errors
+/// The agent is not there, or there is no such pod.
+pub async fn routes(source: Option<&str>, admin: SocketAddr) -> Result<Value, AskError> {
+    let query = source.map(|source| format!("?source={}", escaped(source)));
+    json_of(admin, &format!("/routes{}", query.unwrap_or_default())).await
+}
+
+/// Asks the agent at `admin` why a request would go where it would go.
+///
+/// # Errors
+/// The agent is not there, or what is asked about is not.
+pub async fn explain(question: &explain::Question, admin: SocketAddr) -> Result<Value, AskError> {
+    let explain::Question { source, destination, method, path, headers } = question;
+    let fields = [("source", Some(source)), ("destination", Some(destination))];
+    let fields = fields.into_iter().chain([("method", method.as_ref()), ("path", path.as_ref())]);
+    let fields = fields.chain(headers.iter().map(|header| ("header", Some(header))));
+    let pairs = fields.filter_map(|(name, value)| Some(format!("{name}={}", escaped(value?))));
+    json_of(admin, &format!("/explain?{}", pairs.collect::<Vec<_>>().join("&"))).await
+}
+
+fn escaped(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
+
 /// Readiness, pods, findings, certificates and the number of connections, in one object.
 async fn status(admin: SocketAddr) -> Result<Value, AskError> {
     let (status, reasons) = get(admin, "/healthz/ready").await?;
@@ -109,6 +140,9 @@ async fn status(admin: SocketAddr) -> Result<Value, AskError> {
 
 async fn json_of(admin: SocketAddr, path: &str) -> Result<Value, AskError> {
     let (status, body) = get(admin, path).await?;
+    if status == StatusCode::BAD_REQUEST {
+        return Err(AskError::Refused(body.trim_end().to_owned()));
+    }
     if status != StatusCode::OK {
         return Err(AskError::Status { path: path.to_owned(), status, body: body.trim_end().to_owned() });
     }

@@ -8,7 +8,7 @@ mod routes;
 mod server;
 mod table;
 
-pub use ask::{AskError, Question, ask, get};
+pub use ask::{AskError, Question, ask, explain, get, routes as ask_routes};
 pub use routes::{Ready, Sources, Surface};
 pub use server::{Server, ServerError};
 

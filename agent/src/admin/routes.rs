@@ -1,11 +1,21 @@
 //! Paths and what they answer.
 
+use crate::explain::{Question, Unanswered};
 use crate::telemetry::{CONTENT_TYPE, LogControl, Pieces};
 use http::{Method, StatusCode};
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use std::fmt;
 
 type Dump = Box<dyn Fn() -> Value + Send + Sync>;
+
+type Explained = Result<Value, Unanswered>;
+
+/// The routes, as a client of that name sees them.
+pub type Listing = Box<dyn Fn(Option<&str>) -> Explained + Send + Sync>;
+
+/// The answer to a question.
+pub type Explaining = Box<dyn Fn(&Question) -> Explained + Send + Sync>;
 
 /// Why the agent is not ready; empty when it is.
 pub type Ready = Box<dyn Fn() -> Vec<String> + Send + Sync>;
@@ -24,6 +34,10 @@ pub struct Sources {
     pub findings: Dump,
     /// `/certs`: an array, one object per identity.
     pub certs: Dump,
+    /// `/routes`: an array, one object for each port of a service, as a client sees it where one is named.
+    pub routes: Listing,
+    /// `/explain`: why a request would go where it would go.
+    pub explain: Explaining,
     /// `/metrics`.
     pub metrics: Box<dyn Fn() -> Pieces + Send + Sync>,
     /// `/healthz/ready`.
@@ -88,6 +102,8 @@ GET  /pods            the pods of this node, and whether they are captured
 GET  /connections     the connections that are open
 GET  /findings        what is wrong with the configuration
 GET  /certs           the certificates in use
+GET  /routes          who governs each port of each service; ?source=NAMESPACE/POD as that pod sees it
+GET  /explain         ?source=NAMESPACE/POD&destination=HOST:PORT&method=M&path=P&header=N:V: where it goes, and why
 GET  /logging         the log level; POST /logging?level=debug sets it
 GET  /metrics         metrics for Prometheus, also as /stats/prometheus
 GET  /healthz/ready   200 when ready, 503 with the reasons when not
@@ -105,29 +121,61 @@ pub fn answer(sources: &Sources, surface: Surface, method: &Method, uri: &http::
     if method != Method::GET && method != Method::HEAD {
         return Answer::not_allowed("GET, HEAD");
     }
-    found(sources)
+    found(sources, uri.query().unwrap_or_default())
 }
 
 /// What is behind a path of a surface.
-fn lookup(surface: Surface, path: &str) -> Option<fn(&Sources) -> Answer> {
+fn lookup(surface: Surface, path: &str) -> Option<fn(&Sources, &str) -> Answer> {
     let admin = surface == Surface::Admin;
     match path {
         "/metrics" | "/stats/prometheus" if surface != Surface::Health => {
-            Some(|sources| Answer::new(StatusCode::OK, CONTENT_TYPE, (sources.metrics)()))
+            Some(|sources, _| Answer::new(StatusCode::OK, CONTENT_TYPE, (sources.metrics)()))
         }
         "/healthz/ready" if surface != Surface::Metrics => Some(ready),
-        "/" if admin => Some(|_| Answer::text(StatusCode::OK, INDEX)),
-        "/snapshot" if admin => Some(|sources| Answer::json(&(sources.snapshot)())),
-        "/workloads" if admin => Some(|sources| Answer::json(&(sources.workloads)())),
-        "/pods" if admin => Some(|sources| Answer::json(&(sources.pods)())),
-        "/connections" if admin => Some(|sources| Answer::json(&(sources.connections)())),
-        "/findings" if admin => Some(|sources| Answer::json(&(sources.findings)())),
-        "/certs" if admin => Some(|sources| Answer::json(&(sources.certs)())),
+        "/" if admin => Some(|_, _| Answer::text(StatusCode::OK, INDEX)),
+        "/snapshot" if admin => Some(|sources, _| Answer::json(&(sources.snapshot)())),
+        "/workloads" if admin => Some(|sources, _| Answer::json(&(sources.workloads)())),
+        "/pods" if admin => Some(|sources, _| Answer::json(&(sources.pods)())),
+        "/connections" if admin => Some(|sources, _| Answer::json(&(sources.connections)())),
+        "/findings" if admin => Some(|sources, _| Answer::json(&(sources.findings)())),
+        "/routes" if admin => Some(routes),
+        "/explain" if admin => Some(explain),
+        "/certs" if admin => Some(|sources, _| Answer::json(&(sources.certs)())),
         _ => None,
     }
 }
 
-fn ready(sources: &Sources) -> Answer {
+fn routes(sources: &Sources, query: &str) -> Answer {
+    answered((sources.routes)(fields(query, "source").next().as_deref()))
+}
+
+fn explain(sources: &Sources, query: &str) -> Answer {
+    let field = |name| fields(query, name).next();
+    let question = Question {
+        source: field("source").unwrap_or_default(),
+        destination: field("destination").unwrap_or_default(),
+        method: field("method"),
+        path: field("path"),
+        headers: fields(query, "header").collect(),
+    };
+    answered((sources.explain)(&question))
+}
+
+fn answered(result: Explained) -> Answer {
+    match result {
+        Ok(value) => Answer::json(&value),
+        Err(error) => Answer::text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+    }
+}
+
+/// The values of a query's fields of that name.
+fn fields<'a>(query: &'a str, name: &'a str) -> impl Iterator<Item = String> + 'a {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let values = pairs.filter(move |(key, _)| *key == name).map(|(_, value)| value);
+    values.map(|value| percent_decode_str(value).decode_utf8_lossy().into_owned())
+}
+
+fn ready(sources: &Sources, _: &str) -> Answer {
     let reasons = (sources.ready)();
     if reasons.is_empty() {
         return Answer::text(StatusCode::OK, "ready\n");

@@ -27,6 +27,11 @@ async fn run(surface: Surface) -> Running {
         connections: Box::new(connections),
         findings: Box::new(|| json!([])),
         certs: Box::new(|| json!([])),
+        routes: Box::new(|source| Ok(json!([{"host": "api", "clients": source}]))),
+        explain: Box::new(|question| match question.source.as_str() {
+            "nobody" => Err(crate::explain::Unanswered::Source("nobody".to_owned())),
+            _ => Ok(json!({"asked": format!("{question:?}")})),
+        }),
         metrics: Box::new(|| Box::new(["istio_build 1\n", "up 1\n"].into_iter().map(str::to_owned))),
         ready: Box::new(move || match told.load(Ordering::Relaxed) {
             true => Vec::new(),
@@ -65,8 +70,19 @@ async fn call(address: SocketAddr, method: &str, path: &str) -> String {
 #[tokio::test]
 async fn each_listener_has_its_paths_only() {
     let admin = run(Surface::Admin).await.address;
-    for path in ["/", "/snapshot", "/workloads", "/pods", "/connections", "/findings", "/certs", "/logging", "/metrics"]
-    {
+    for path in [
+        "/",
+        "/snapshot",
+        "/workloads",
+        "/pods",
+        "/connections",
+        "/findings",
+        "/certs",
+        "/routes",
+        "/explain",
+        "/logging",
+        "/metrics",
+    ] {
         assert_eq!(get(admin, path).await.unwrap().0, StatusCode::OK, "{path}");
     }
     assert!(get(admin, "/snapshot").await.unwrap().1.contains("\"generation\": 7"));
@@ -151,4 +167,22 @@ async fn no_agent_is_said_with_its_address() {
     drop(server);
     let error = ask(Question::Status, address, false).await.unwrap_err().to_string();
     assert!(error.starts_with(&format!("no agent at {address} ")), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_asked_arrives_as_it_was_written() {
+    let admin = run(Surface::Admin).await.address;
+    let question = crate::explain::Question {
+        source: "shop/web".to_owned(),
+        destination: "api:80".to_owned(),
+        method: Some("PUT".to_owned()),
+        path: Some("/a b?x=1&y=%20".to_owned()),
+        headers: vec!["end-user: jason & co".to_owned(), "x: ü".to_owned()],
+    };
+    assert_eq!(explain(&question, admin).await.unwrap()["asked"], format!("{question:?}"));
+    let nobody = crate::explain::Question { source: "nobody".to_owned(), ..question };
+    let error = explain(&nobody, admin).await.unwrap_err().to_string();
+    assert!(error.starts_with("no pod or workload is called nobody: "), "{error}");
+    assert_eq!(ask_routes(Some("shop/web"), admin).await.unwrap()[0]["clients"], "shop/web");
+    assert_eq!(ask_routes(None, admin).await.unwrap()[0]["clients"], Value::Null);
 }

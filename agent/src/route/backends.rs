@@ -163,6 +163,11 @@ impl Backends {
         self.find(client, |rule| rule.workload_selector.is_empty()).map(|at| &*self.rules[at])
     }
 
+    /// The DestinationRule in force for a client.
+    pub fn rule_of(&self, client: &Workload) -> Option<&DestinationRule> {
+        self.rule_for(client).map(|at| &*self.rules[at])
+    }
+
     /// A rule that selects the client comes before those for everyone; it counts in its own namespace only.
     fn rule_for(&self, client: &Workload) -> Option<usize> {
         let namespace = &client.id.pod.namespace;

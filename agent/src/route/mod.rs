@@ -10,6 +10,7 @@ mod case;
 pub mod cors;
 pub mod edits;
 pub mod frontend;
+pub mod governing;
 pub mod host;
 pub mod http;
 pub mod index;
