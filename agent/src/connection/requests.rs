@@ -1,9 +1,11 @@
 //! A captured connection whose requests are routed one by one, each over its own hop.
 
 mod dialing;
+mod places;
 mod stream;
 mod told;
 
+pub use places::Place;
 pub use stream::Io;
 
 use super::dial::Client;
@@ -12,9 +14,11 @@ use super::failed::Failed;
 use super::hop::{self, Hop};
 use super::{ATTEMPTS, Mesh};
 use crate::balance::{self, Endpoint, InFlight, Limit, Overflow, Slot};
+use crate::model::AppProtocol;
+use crate::model::traffic_policy::H2Upgrade;
 use crate::policy::{self, Permit};
 use crate::relay::http::{
-    self, DialError, Dialed, Limits, Refused, RequestOutcome, Ruling, Settled, Terms, Upstreams, Verdict, Wear,
+    self, DialError, Dialed, Limits, Refused, RequestOutcome, Ruling, Settled, Speaks, Terms, Upstreams, Verdict, Wear,
 };
 use crate::route::{self, Affinity, Forward, HttpTable, Plan, Refusal, Upstream};
 use crate::snapshot::Snapshot;
@@ -101,6 +105,7 @@ impl Upstreams for Requests {
     type Target = Chosen;
     type Key = Key;
     type Retrying = Slot;
+    type Place = Place;
 
     fn route(&self, request: &Parts) -> Result<Ruling<Chosen>, Refused> {
         let now = self.mesh.snapshots.load();
@@ -136,6 +141,14 @@ impl Upstreams for Requests {
 
     fn terms<'a>(&'a self, target: &'a Chosen) -> Terms<'a> {
         Terms { timeout: target.0.forward.timeout(), retry: target.0.forward.retry() }
+    }
+
+    fn speaks(&self, target: &Chosen) -> Speaks {
+        speaks(target.0.forward.upstream())
+    }
+
+    async fn enter(&self, target: &Chosen) -> Result<Option<Place>, DialError> {
+        places::enter(target.0.forward.upstream()).await.map_err(|overflow| overflowed(&overflow))
     }
 
     fn mirrors(&self, target: &Chosen) -> Vec<Chosen> {
@@ -275,6 +288,16 @@ fn addresses(tried: &[Chosen]) -> Vec<SocketAddr> {
 
 fn overflowed(overflow: &Overflow) -> DialError {
     DialError { flag: Overflow::FLAG, retriable: false, reason: Cow::Owned(overflow.to_string()) }
+}
+
+/// What the DestinationRule says of versions. A port that says it is HTTP/2 or gRPC is what it says.
+fn speaks(upstream: &Upstream) -> Speaks {
+    let http = upstream.policy.connection_pool.as_ref().map(|pool| &pool.http);
+    match (http.map(|http| http.upgrade), upstream.protocol) {
+        (Some(H2Upgrade::Upgrade), _) => Speaks::Second,
+        (Some(H2Upgrade::Never), AppProtocol::Http) => Speaks::First,
+        _ => Speaks::AsClient,
+    }
 }
 
 /// What the DestinationRule says of connections.

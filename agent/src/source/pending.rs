@@ -46,15 +46,6 @@ pub const DESTINATION_RULE: &[Entry] = &[
     ("*.connectionPool.tcp.tcpKeepalive", Effect::Ignored, ""),
     ("*.connectionPool.tcp.maxConnectionDuration", Effect::Ignored, ""),
     ("*.connectionPool.tcp.idleTimeout", Effect::Ignored, ""),
-    ("*.connectionPool.http.http1MaxPendingRequests", Effect::Ignored, ""),
-    ("*.connectionPool.http.http2MaxRequests", Effect::Ignored, ""),
-    ("*.connectionPool.http.maxRequestsPerConnection", Effect::Ignored, ""),
-    ("*.connectionPool.http.maxRetries", Effect::Ignored, ""),
-    ("*.connectionPool.http.idleTimeout", Effect::Ignored, ""),
-    ("*.connectionPool.http.h2UpgradePolicy", Effect::Ignored, ""),
-    ("*.connectionPool.http.maxConcurrentStreams", Effect::Ignored, ""),
-    ("*.connectionPool.http.http2KeepAlive", Effect::Ignored, ""),
-    ("*.retryBudget", Effect::Ignored, ""),
     // Connections.
     (
         "*.tls",

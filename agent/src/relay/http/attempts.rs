@@ -43,10 +43,9 @@ pub(super) async fn carry<U: Upstreams>(
 async fn once<U: Upstreams>(record: &mut Record<U>, request: Request<RequestBody>) -> Result<Carried<U>, Failure> {
     record.outcome.attempts += 1;
     record.trying = true;
-    let carried = if request.version() == Version::HTTP_2 {
-        second::carry(record, request).await.map(|(response, ticket)| (response, Carrier::Ticket(ticket)))
-    } else {
-        first::carry(record, request).await.map(|(response, line)| (response, Carrier::Line(line)))
+    let carried = match request.version() {
+        Version::HTTP_2 => second::carry(record, request).await.map(|(head, ticket)| (head, Carrier::Ticket(ticket))),
+        _ => first::carry(record, request).await.map(|(head, line)| (head, Carrier::Line(line))),
     };
     record.trying = false;
     match &carried {

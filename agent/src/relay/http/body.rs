@@ -10,6 +10,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Why a body ended before its end.
 #[derive(Debug, thiserror::Error)]
@@ -29,28 +31,81 @@ pub(super) enum BodyError {
 }
 
 /// What is known of a request body from outside of the connection that sends it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Meter {
     bytes: AtomicU64,
     broken: AtomicBool,
     held: AtomicBool,
     waiting: AtomicWaker,
+    /// The client has to send more before anything can go on.
+    owed: AtomicBool,
     ended: AtomicBool,
+    began: Instant,
+    /// Microseconds after `began`, when the client last sent something.
+    progress: AtomicU64,
     watching: AtomicWaker,
 }
 
 impl Meter {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            bytes: AtomicU64::new(0),
+            broken: AtomicBool::new(false),
+            held: AtomicBool::new(false),
+            waiting: AtomicWaker::new(),
+            owed: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            began: Instant::now(),
+            progress: AtomicU64::new(0),
+            watching: AtomicWaker::new(),
+        })
+    }
+
     pub(super) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// What the client's side delivered.
-    pub(super) fn note(&self, polled: Option<&Result<Frame<Bytes>, hyper::Error>>) {
-        match polled {
+    /// Asks the client's side for more.
+    pub(super) fn poll(
+        &self,
+        incoming: &mut Incoming,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut *incoming).poll_frame(cx);
+        let Poll::Ready(frame) = &polled else {
+            self.owes(true);
+            return polled;
+        };
+        match frame {
             Some(Ok(frame)) => self.count(frame),
             Some(Err(_)) => self.broken.store(true, Ordering::Relaxed),
             None => {}
         }
+        self.moved();
+        self.owes(false);
+        if frame.is_none() || incoming.is_end_stream() {
+            self.end();
+        }
+        polled
+    }
+
+    fn moved(&self) {
+        self.progress.store(self.began.elapsed().as_micros() as u64, Ordering::Relaxed);
+    }
+
+    fn owes(&self, owed: bool) {
+        if self.owed.swap(owed, Ordering::AcqRel) != owed {
+            self.watching.wake();
+        }
+    }
+
+    /// When the client last sent something; pending while it has to send more.
+    pub(super) fn poll_progress(&self, cx: &mut Context<'_>) -> Poll<Instant> {
+        self.watching.register(cx.waker());
+        if self.owed.load(Ordering::Acquire) && !self.ended.load(Ordering::Acquire) {
+            return Poll::Pending;
+        }
+        Poll::Ready(self.began + Duration::from_micros(self.progress.load(Ordering::Relaxed)))
     }
 
     fn count(&self, frame: &Frame<Bytes>) {
@@ -67,16 +122,9 @@ impl Meter {
     /// All of it came, or no more of it is wanted.
     pub(super) fn end(&self) {
         if !self.ended.swap(true, Ordering::AcqRel) {
+            self.moved();
             self.watching.wake();
         }
-    }
-
-    pub(super) fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.ended.load(Ordering::Acquire) {
-            return Poll::Ready(());
-        }
-        self.watching.register(cx.waker());
-        if self.ended.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Keeps the body back until [`Meter::release`]: the client waits for `100 Continue`, and hyper sends that when
@@ -112,7 +160,7 @@ enum Flow {
 
 impl RequestBody {
     pub(super) fn new(incoming: Incoming) -> Self {
-        Self(if incoming.is_end_stream() { Flow::None } else { Flow::Once(incoming, Arc::default()) })
+        Self(if incoming.is_end_stream() { Flow::None } else { Flow::Once(incoming, Meter::new()) })
     }
 
     pub(super) fn none() -> Self {
@@ -120,7 +168,7 @@ impl RequestBody {
     }
 
     pub(super) fn copy(copy: Copy) -> Self {
-        Self(Flow::Copy(copy, Arc::default()))
+        Self(Flow::Copy(copy, Meter::new()))
     }
 
     pub(super) fn view(kept: Option<&Arc<Kept>>) -> Self {
@@ -154,11 +202,7 @@ impl Body for RequestBody {
             Flow::None => Poll::Ready(None),
             Flow::Once(incoming, meter) => {
                 ready!(meter.poll_released(cx));
-                let polled = ready!(Pin::new(&mut *incoming).poll_frame(cx));
-                meter.note(polled.as_ref());
-                if polled.is_none() || incoming.is_end_stream() {
-                    meter.end();
-                }
+                let polled = ready!(meter.poll(incoming, cx));
                 Poll::Ready(polled.map(|frame| frame.map_err(BodyError::Client)))
             }
             Flow::Kept(view) => {

@@ -6,11 +6,11 @@ use super::carrier::Carrier;
 use super::record::{DELAYED, Record};
 use super::response::ResponseBody;
 use super::serve::Relay;
-use super::{Protocol, Upstreams, Verdict};
-use super::{attempts, drain, hops, mirror, upgrade};
+use super::{Protocol, Speaks, Upstreams, Verdict};
+use super::{attempts, dialect, drain, hops, mirror, upgrade};
 use crate::route;
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
@@ -25,6 +25,9 @@ type Answer<U> = Response<ResponseBody<U>>;
 pub(super) async fn exchange<U: Upstreams>(relay: Arc<Relay<U>>, request: Request<Incoming>) -> Answer<U> {
     let (mut head, incoming) = request.into_parts();
     let mut record = Record::open(&relay, &head);
+    if !has_one_host(&head) {
+        return refuse_and_close(record);
+    }
     let ruling = match relay.upstreams.route(&head) {
         Ok(ruling) => ruling,
         Err(refused) => {
@@ -44,22 +47,32 @@ pub(super) async fn exchange<U: Upstreams>(relay: Arc<Relay<U>>, request: Reques
         }
     };
     relay.upstreams.shape_request(&target, &mut head);
+    let speaks = relay.upstreams.speaks(&target);
     record.target = Some(target);
     let body = RequestBody::new(incoming);
     record.meter = body.meter().cloned();
     if head.version == Version::HTTP_2 {
-        over_second(record, head, body).await
+        for_second(record, head, body, speaks).await
     } else {
-        over_first(record, head, body).await
+        for_first(record, head, body, speaks).await
     }
 }
 
-async fn over_first<U: Upstreams>(mut record: Box<Record<U>>, mut head: Parts, body: RequestBody) -> Answer<U> {
+/// For an HTTP/1 client.
+async fn for_first<U: Upstreams>(
+    mut record: Box<Record<U>>,
+    mut head: Parts,
+    body: RequestBody,
+    speaks: Speaks,
+) -> Answer<U> {
     let switching = if hops::leave_request(&mut head) { head.extensions.remove::<OnUpgrade>() } else { None };
-    if head.version == Version::HTTP_10 && head.headers.contains_key(http::header::HOST) {
+    if head.version == Version::HTTP_10 && head.headers.contains_key(HOST) {
         head.version = Version::HTTP_11;
     }
     let connect = head.method == Method::CONNECT;
+    if speaks == Speaks::Second && switching.is_none() && !connect {
+        dialect::to_second(&mut head);
+    }
     let body = if switching.is_some() { body } else { mirror::send(&record, &head, body) };
     let (response, carrier) = match attempts::carry(&mut record, Request::from_parts(head, body)).await {
         Ok(carried) => carried,
@@ -81,9 +94,19 @@ async fn over_first<U: Upstreams>(mut record: Box<Record<U>>, mut head: Parts, b
     Response::from_parts(head, ResponseBody::ours(Bytes::new(), None))
 }
 
-async fn over_second<U: Upstreams>(mut record: Box<Record<U>>, head: Parts, body: RequestBody) -> Answer<U> {
+/// For an HTTP/2 client.
+async fn for_second<U: Upstreams>(
+    mut record: Box<Record<U>>,
+    mut head: Parts,
+    body: RequestBody,
+    speaks: Speaks,
+) -> Answer<U> {
     if head.method == Method::CONNECT {
         return refuse(record, no_tunnel());
+    }
+    match speaks {
+        Speaks::First => dialect::to_first(&mut head),
+        Speaks::AsClient | Speaks::Second => dialect::name_authority(&mut head),
     }
     let body = mirror::send(&record, &head, body);
     let (response, carrier) = match attempts::carry(&mut record, Request::from_parts(head, body)).await {
@@ -92,6 +115,10 @@ async fn over_second<U: Upstreams>(mut record: Box<Record<U>>, head: Parts, body
     };
     let (mut head, incoming) = response.into_parts();
     record.outcome.status = head.status.as_u16();
+    if head.version != Version::HTTP_2 {
+        hops::leave_response(&mut head.headers, false);
+        head.version = Version::HTTP_2;
+    }
     if record.outcome.protocol == Protocol::Grpc {
         record.note_grpc(&head.headers);
     }
@@ -135,6 +162,21 @@ fn refuse<U: Upstreams>(mut record: Box<Record<U>>, failure: Failure) -> Answer<
         Cow::Owned(text) => Bytes::from(text),
     };
     Response::from_parts(head, ResponseBody::ours(text, Some(record)))
+}
+
+/// RFC 9112 section 3.2: two readers of a request with two hosts may route it to two places.
+fn has_one_host(head: &Parts) -> bool {
+    let mut hosts = head.headers.get_all(HOST).iter();
+    let first = hosts.next().is_some();
+    hosts.next().is_none() && (first || head.version != Version::HTTP_11)
+}
+
+fn refuse_and_close<U: Upstreams>(record: Box<Record<U>>) -> Answer<U> {
+    let mut answer = refuse(record, Failure::last(StatusCode::BAD_REQUEST, "DPE", "a request has one Host"));
+    if answer.version() != Version::HTTP_2 {
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
 }
 
 /// An application that switches protocols without being asked is broken (RFC 9110 section 7.8).

@@ -30,6 +30,7 @@ pub(super) async fn carry<U: Upstreams>(
     record: &mut Record<U>,
     mut request: Request<RequestBody>,
 ) -> Result<(Response, Box<Line<U>>), Failure> {
+    enter(record).await?;
     let mut may_reuse = true;
     loop {
         let pooled = if may_reuse { record.key().and_then(|key| record.relay.pool.take(&key)) } else { None };
@@ -52,6 +53,14 @@ pub(super) async fn carry<U: Upstreams>(
         let again = unsent.filter(|_| reused).or(spare);
         request = again.ok_or_else(|| record.failure(error.error(), head_sent))?;
     }
+}
+
+async fn enter<U: Upstreams>(record: &mut Record<U>) -> Result<(), Failure> {
+    record.place = None;
+    if let Some(target) = &record.target {
+        record.place = record.relay.upstreams.enter(target).await?;
+    }
+    Ok(())
 }
 
 async fn connect<U: Upstreams>(record: &mut Record<U>) -> Result<Box<Line<U>>, Failure> {

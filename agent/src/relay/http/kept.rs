@@ -6,7 +6,6 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -160,8 +159,7 @@ impl View {
         if inner.ended {
             return Poll::Ready(None);
         }
-        let polled = ready!(Pin::new(&mut inner.incoming).poll_frame(cx));
-        kept.meter.note(polled.as_ref());
+        let polled = ready!(kept.meter.poll(&mut inner.incoming, cx));
         let ended = match polled.as_ref() {
             Some(Ok(frame)) => {
                 if let Some(piece) = Piece::of(frame) {
@@ -175,7 +173,6 @@ impl View {
         };
         if ended {
             inner.end();
-            kept.meter.end();
         }
         Poll::Ready(polled.map(|frame| frame.map_err(BodyError::Client)))
     }

@@ -23,6 +23,8 @@ pub(super) struct Record<U: Upstreams> {
     pub(super) deadline: Option<Box<Deadline>>,
     /// The retry that is under way.
     pub(super) retrying: Option<U::Retrying>,
+    /// The place of its connection, where the number of them is limited.
+    pub(super) place: Option<U::Place>,
     /// Whether an endpoint that cannot be reached is left to the rule's retries.
     pub(super) alone: bool,
     /// Whether an attempt is under way of which the endpoint is to be judged.
@@ -53,6 +55,7 @@ impl<U: Upstreams> Record<U> {
             meter: None,
             deadline: None,
             retrying: None,
+            place: None,
             alone: false,
             trying: false,
             began: Instant::now(),

@@ -16,6 +16,8 @@ pub(super) struct ResponseBody<U: Upstreams> {
     source: Source,
     carrier: Option<Carrier<U>>,
     record: Option<Box<Record<U>>>,
+    /// Why it broke off, to be said when what came before has been written.
+    broken: Option<BodyError>,
 }
 
 enum Source {
@@ -25,11 +27,11 @@ enum Source {
 
 impl<U: Upstreams> ResponseBody<U> {
     pub(super) fn ours(text: Bytes, record: Option<Box<Record<U>>>) -> Self {
-        Self { source: Source::Ours(text), carrier: None, record }
+        Self { source: Source::Ours(text), carrier: None, record, broken: None }
     }
 
     pub(super) fn upstream(incoming: Incoming, carrier: Carrier<U>, record: Box<Record<U>>) -> Self {
-        Self { source: Source::Upstream(incoming), carrier: Some(carrier), record: Some(record) }
+        Self { source: Source::Upstream(incoming), carrier: Some(carrier), record: Some(record), broken: None }
     }
 
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
@@ -70,7 +72,11 @@ impl<U: Upstreams> ResponseBody<U> {
         record.close();
     }
 
-    fn break_off(&mut self, flag: &'static str) {
+    /// hyper drops what it has not written yet when a body fails, and asks for no more before it has written when a
+    /// body is not ready: so it is told one turn later.
+    fn break_off(&mut self, flag: &'static str, why: BodyError, cx: &Context<'_>) {
+        cx.waker().wake_by_ref();
+        self.broken = Some(why);
         self.carrier = None;
         if let Some(mut record) = self.record.take() {
             record.flag(flag);
@@ -84,22 +90,30 @@ impl<U: Upstreams> Body for ResponseBody<U> {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if self.is_late(cx) {
-            self.break_off("UT");
-            return Poll::Ready(Some(Err(BodyError::TimedOut)));
+        if let Some(why) = self.broken.take() {
+            return Poll::Ready(Some(Err(why)));
         }
-        let polled = ready!(self.poll_source(cx));
-        match &polled {
+        if self.is_late(cx) {
+            self.break_off("UT", BodyError::TimedOut, cx);
+            return Poll::Pending;
+        }
+        match ready!(self.poll_source(cx)) {
             Some(Ok(frame)) => {
-                self.note(frame);
+                self.note(&frame);
                 if frame.is_trailers() || self.is_end_stream() {
                     self.complete();
                 }
+                Poll::Ready(Some(Ok(frame)))
             }
-            Some(Err(_)) => self.break_off("UC"),
-            None => self.complete(),
+            Some(Err(error)) => {
+                self.break_off("UC", BodyError::Upstream(error), cx);
+                Poll::Pending
+            }
+            None => {
+                self.complete();
+                Poll::Ready(None)
+            }
         }
-        Poll::Ready(polled.map(|frame| frame.map_err(BodyError::Upstream)))
     }
 
     fn is_end_stream(&self) -> bool {

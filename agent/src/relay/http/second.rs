@@ -7,9 +7,7 @@ use super::dial::dial;
 use super::first::spare;
 use super::record::Record;
 use super::session::Ticket;
-use http::header::HOST;
-use http::uri::{Authority, Scheme};
-use http::{Request, Response, Uri};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use std::sync::Arc;
 
@@ -24,7 +22,6 @@ pub(super) async fn carry<U: Upstreams>(
     record: &mut Record<U>,
     mut request: Request<RequestBody>,
 ) -> Result<(Response<Incoming>, Ticket<U>), Failure> {
-    name_authority(&mut request);
     let mut attempt = 1;
     loop {
         let (ticket, reused) = Box::pin(place(record)).await?;
@@ -75,18 +72,4 @@ async fn open<U: Upstreams>(record: &mut Record<U>) -> Result<Ticket<U>, Failure
 fn lost(error: &hyper::Error) -> bool {
     let Some(error) = stream_error(error) else { return error.is_canceled() || error.is_closed() };
     error.is_go_away() || error.is_io() || error.reason() == Some(h2::Reason::REFUSED_STREAM)
-}
-
-/// A client may name the authority in `Host` alone (RFC 9113 section 8.3.1); hyper sends what the URI says.
-fn name_authority(request: &mut Request<RequestBody>) {
-    if request.uri().authority().is_some() {
-        return;
-    }
-    let named = request.headers().get(HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
-    let mut parts = request.uri().clone().into_parts();
-    parts.authority = named;
-    parts.scheme.get_or_insert(Scheme::HTTP);
-    if let Ok(uri) = Uri::from_parts(parts) {
-        *request.uri_mut() = uri;
-    }
 }

@@ -4,6 +4,7 @@ use super::clock::{Clock, End, Step};
 use super::detect::{Spoken, detect};
 use super::exchange::exchange;
 use super::response::ResponseBody;
+use super::sentry::Sentry;
 use super::tapped::Tapped;
 use super::upgrade::Switch;
 use super::watch::Watch;
@@ -110,7 +111,7 @@ where
         clock.run(detected).await
     };
     match spoken {
-        End::Done(Ok(Spoken::First(start))) => first(Tapped::new(io, start, watch), relay, clock).await,
+        End::Done(Ok(Spoken::First(start))) => first(Tapped::new(io, start, Sentry::new(watch)), relay, clock).await,
         End::Done(Ok(Spoken::Second(start))) => {
             watch.settles();
             second(Tapped::new(io, start, ()), relay, clock).await
@@ -121,11 +122,7 @@ where
     }
 }
 
-async fn first<S, U, D>(
-    io: Tapped<S, Arc<Watch>>,
-    relay: Arc<Relay<U>>,
-    mut clock: Clock<'_, D>,
-) -> Result<(), ServeError>
+async fn first<S, U, D>(io: Tapped<S, Sentry>, relay: Arc<Relay<U>>, mut clock: Clock<'_, D>) -> Result<(), ServeError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     U: Upstreams,
@@ -156,7 +153,7 @@ where
         },
         End::Done(Ok(())) => {
             if let Some(switch) = relay.left() {
-                Box::pin(switch.run::<S, Arc<Watch>>()).await;
+                Box::pin(switch.run::<S, Sentry>()).await;
             }
             Ok(())
         }

@@ -5,17 +5,28 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Hears how much was read.
+/// Hears what was read.
 pub(super) trait Ear: Unpin + Send + 'static {
-    fn heard(&self, bytes: usize);
+    /// How many of the bytes are passed on; where that is not all, `last_words` follow, and nothing more.
+    fn heard(&mut self, bytes: &[u8]) -> usize;
+
+    /// What is passed on instead of what comes, at most so many bytes of it; an empty part is the end.
+    fn last_words(&mut self, _room: usize) -> Option<&'static [u8]> {
+        None
+    }
+
+    /// What comes now is not what was listened to.
+    fn leave(&mut self) {}
 }
 
 /// Nobody listens.
 impl Ear for () {
-    fn heard(&self, _bytes: usize) {}
+    fn heard(&mut self, bytes: &[u8]) -> usize {
+        bytes.len()
+    }
 }
 
 /// Bytes that an upstream connection has delivered so far: tells whether an answer had begun.
@@ -29,8 +40,9 @@ impl Heard {
 }
 
 impl Ear for Arc<Heard> {
-    fn heard(&self, bytes: usize) {
-        self.0.fetch_add(bytes as u64, Ordering::Relaxed);
+    fn heard(&mut self, bytes: &[u8]) -> usize {
+        self.0.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        bytes.len()
     }
 }
 
@@ -50,25 +62,32 @@ impl<S, E: Ear> Tapped<S, E> {
     pub(super) fn put_back(mut self, read_ahead: Bytes) -> Self {
         debug_assert!(self.before.is_empty(), "the layer read everything before it read the stream");
         self.before = read_ahead;
+        self.ear.leave();
         self
     }
 }
 
 impl<S: AsyncRead + Unpin, E: Ear> AsyncRead for Tapped<S, E> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.before.has_remaining() {
-            let len = self.before.len().min(out.remaining());
-            out.put_slice(&self.before.split_to(len));
-            self.ear.heard(len);
+        if let Some(words) = self.ear.last_words(out.remaining()) {
+            out.put_slice(words);
             return Poll::Ready(Ok(()));
         }
+        let this = &mut *self;
         let filled = out.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(cx, out);
-        let len = out.filled().len() - filled;
-        if len > 0 {
-            self.ear.heard(len);
+        if this.before.has_remaining() {
+            let len = this.before.len().min(out.remaining());
+            out.put_slice(&this.before.split_to(len));
+        } else {
+            ready!(Pin::new(&mut this.stream).poll_read(cx, out))?;
         }
-        polled
+        let new = &out.filled()[filled..];
+        let passed = if new.is_empty() { 0 } else { this.ear.heard(new) };
+        if passed < new.len() {
+            out.set_filled(filled + passed);
+            out.put_slice(this.ear.last_words(out.remaining()).unwrap_or_default());
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the conductor provides for one captured connection: routes, connections, and an ear for outcomes.
 
-use super::RequestOutcome;
+use super::{RequestOutcome, Speaks};
 use crate::model::http_rule::Retry;
 use crate::route::Answer;
 use http::request::Parts;
@@ -24,6 +24,8 @@ pub trait Upstreams: Send + Sync + 'static {
     type Key: Clone + Eq + Hash + Send + Sync + 'static;
     /// One retry that is under way, counted until it is dropped.
     type Retrying: Send + 'static;
+    /// A place among a limited number of connections.
+    type Place: Send + 'static;
 
     /// Decides for one request. Called once per request, with the headers as the client sent them.
     ///
@@ -39,6 +41,16 @@ pub trait Upstreams: Send + Sync + 'static {
 
     /// What the rule says of times and retries. The same for all targets of one request.
     fn terms<'a>(&'a self, target: &'a Self::Target) -> Terms<'a>;
+
+    /// Which version of HTTP the application is spoken to in.
+    fn speaks(&self, target: &Self::Target) -> Speaks;
+
+    /// Waits for a place among the connections to this target's service, where their number is limited. It is given
+    /// back when it is dropped, after the answer. For HTTP/1, which needs a connection for each request.
+    ///
+    /// # Errors
+    /// Too many wait already.
+    fn enter(&self, target: &Self::Target) -> impl Future<Output = Result<Option<Self::Place>, DialError>> + Send;
 
     /// Where copies of this request go.
     fn mirrors(&self, target: &Self::Target) -> Vec<Self::Target>;

@@ -4,8 +4,6 @@
 //! 15 s, and it allocates a timer for each request. This keeps two numbers instead and one timer per connection.
 
 use super::Limits;
-use super::tapped::Ear;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -43,6 +41,11 @@ impl Watch {
         }
     }
 
+    /// Whether a request is under way.
+    pub(super) fn is_active(&self) -> bool {
+        self.active.load(Ordering::Relaxed) > 0
+    }
+
     /// What came was no header block.
     pub(super) fn settles(&self) {
         self.head.store(0, Ordering::Relaxed);
@@ -72,11 +75,5 @@ impl Watch {
 
     fn after_opening(&self, now: Instant) -> u64 {
         now.duration_since(self.opened).as_micros() as u64
-    }
-}
-
-impl Ear for Arc<Watch> {
-    fn heard(&self, _bytes: usize) {
-        self.hears();
     }
 }

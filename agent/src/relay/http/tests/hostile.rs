@@ -26,36 +26,59 @@ async fn what_cannot_be_framed_is_refused_and_reaches_nobody() {
     assert_eq!(*seen.lock().unwrap(), "");
 }
 
-/// RFC 9112 section 6.3: the chunks count, the length goes, and the connection ends with the answer.
 #[tokio::test]
-async fn two_framings_become_one_and_nothing_is_smuggled() {
-    let seen = Arc::new(Mutex::new(String::new()));
-    let noted = Arc::clone(&seen);
-    let app = app(move |_, mut io| {
-        let noted = Arc::clone(&noted);
-        async move {
-            loop {
-                let request = until(&mut io, "0\r\n\r\n").await;
-                if request.is_empty() {
-                    return;
-                }
-                noted.lock().unwrap().push_str(&request);
-                io.write_all(OK.as_bytes()).await.unwrap();
-            }
-        }
-    })
-    .await;
+async fn what_could_be_smuggled_is_refused_also_behind_a_good_request() {
+    let (app, seen) = answering(OK).await;
     let bench = Bench::new(vec![app]).await;
-    for fields in ["content-length: 6\r\ntransfer-encoding: chunked", "transfer-encoding: chunked\r\ncontent-length: 6"]
-    {
-        let request =
-            format!("POST / HTTP/1.1\r\nhost: a\r\n{fields}\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n");
-        let answer = bench.talk(&request).await;
-        assert_eq!(answer.matches("HTTP/1.1 200").count(), 1, "{answer}");
-        assert!(answer.contains("connection: close"), "{answer}");
+    for bad in [
+        "content-length: 6\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n",
+        "transfer-encoding: chunked\r\ncontent-length: 6\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n",
+        "transfer-encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+        "transfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
+        "transfer-encoding:\x0bchunked\r\n\r\n0\r\n\r\n",
+        "x: y\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        "x: y\rtransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        "x: y\r\n\nGET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n",
+        "x: a\0b\r\n\r\n",
+        "x\0: b\r\n\r\n",
+        "x : b\r\n\r\n",
+        ": b\r\n\r\n",
+        "host: b\r\n\r\n",
+    ] {
+        let answer = bench.talk(&format!("POST /bad HTTP/1.1\r\nhost: a\r\n{bad}")).await;
+        assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{bad:?}: {answer:?}");
+        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{bad:?} is answered once: {answer:?}");
+        let good = "POST /good HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n";
+        let answer = bench.talk(&format!("{good}POST /bad HTTP/1.1\r\nhost: a\r\n{bad}")).await;
+        assert!(answer.starts_with(OK) && answer[OK.len()..].starts_with("HTTP/1.1 400 "), "{bad:?}: {answer:?}");
     }
-    let seen = seen.lock().unwrap();
-    assert!(!seen.contains("content-length") && !seen.contains("smuggled"), "{seen}");
+    assert!(!seen.lock().unwrap().contains("bad") && !seen.lock().unwrap().contains("smuggled"));
+    let answer = bench.talk("GET /bad HTTP/1.1\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer:?}");
+}
+
+/// What of the body came before was sent on: the application sees it break off and never takes it as complete.
+#[tokio::test]
+async fn a_body_that_cannot_be_framed_is_refused_and_never_complete() {
+    for bad in ["zz\r\n", "-1\r\nx", "1 2\r\nx", "\r\n", "5\nhello\r\n0\r\n\r\n", "2\r\nabc\r\n0\r\n\r\n"] {
+        let seen = Arc::new(Mutex::new(String::new()));
+        let noted = Arc::clone(&seen);
+        let app = app(move |_, mut io| {
+            let noted = Arc::clone(&noted);
+            async move {
+                let all = rest(&mut io).await;
+                *noted.lock().unwrap() += &all;
+            }
+        })
+        .await;
+        let bench = Bench::new(vec![app]).await;
+        let answer =
+            bench.talk(&format!("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{bad}")).await;
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400 "), "{bad:?}: {answer:?}");
+        bench.outcomes(1).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(!seen.lock().unwrap().ends_with("0\r\n\r\n"), "{bad:?}: {seen:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,17 +1,21 @@
 //! Whole exchanges over loopback: raw bytes or real HTTP clients on one side, scripted applications on the other.
 
 mod answers;
+mod any;
 mod carrying;
+mod dialects;
 mod hostile;
 mod leaving;
 mod mirrors;
 mod pooling;
 mod retrying;
 mod second;
+mod second_ruled;
 mod times;
 
 use super::{
-    DialError, Dialed, Limits, Pool, Refused, RequestOutcome, Ruling, Settled, Terms, Upstreams, Verdict, Wear, serve,
+    DialError, Dialed, Limits, Pool, Refused, RequestOutcome, Ruling, Settled, Speaks, Terms, Upstreams, Verdict, Wear,
+    serve,
 };
 use crate::model::http_rule::{Retry, RetryOn};
 use crate::route::Answer;
@@ -28,7 +32,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 /// What the rule of every request says.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Rule {
     pub(super) delay: Option<Duration>,
     pub(super) answer: Option<Answer>,
@@ -38,6 +42,9 @@ pub(super) struct Rule {
     pub(super) wear: Wear,
     /// Retries that may be under way at once.
     pub(super) budget: Option<usize>,
+    pub(super) speaks: Speaks,
+    /// Connections that may be used at once.
+    pub(super) places: Option<Arc<tokio::sync::Semaphore>>,
     /// Set on requests and answers.
     pub(super) mark: Option<HeaderValue>,
 }
@@ -58,6 +65,7 @@ impl Upstreams for Service {
     type Target = SocketAddr;
     type Key = SocketAddr;
     type Retrying = Arc<()>;
+    type Place = tokio::sync::OwnedSemaphorePermit;
 
     fn route(&self, request: &Parts) -> Result<Ruling<SocketAddr>, Refused> {
         let refused = |status, flag, reason: &'static str| Refused { status, flag, reason: reason.into() };
@@ -86,6 +94,15 @@ impl Upstreams for Service {
 
     fn terms<'a>(&'a self, _: &'a SocketAddr) -> Terms<'a> {
         Terms { timeout: self.rule.timeout, retry: self.rule.retry.as_ref() }
+    }
+
+    fn speaks(&self, _: &SocketAddr) -> Speaks {
+        self.rule.speaks
+    }
+
+    async fn enter(&self, _: &SocketAddr) -> Result<Option<Self::Place>, DialError> {
+        let Some(places) = &self.rule.places else { return Ok(None) };
+        Ok(Arc::clone(places).acquire_owned().await.ok())
     }
 
     fn mirrors(&self, _: &SocketAddr) -> Vec<SocketAddr> {

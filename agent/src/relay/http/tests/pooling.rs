@@ -212,3 +212,58 @@ async fn every_request_has_exactly_one_answer_and_one_outcome() {
     clients.join_all().await;
     assert_eq!(bench.outcomes(320).await.len(), 320);
 }
+
+#[tokio::test]
+async fn a_connection_carries_no_more_requests_than_it_may() {
+    let (app, _) = answering(OK).await;
+    for (requests, dials) in [(1, 4), (2, 2), (3, 2)] {
+        let wear = Wear { requests: Some(requests), ..Wear::default() };
+        let bench = Bench::ruled(vec![app], Rule { wear, ..Rule::default() }).await;
+        let mut client = bench.connect().await;
+        for _ in 0..4 {
+            client.write_all(GET).await.unwrap();
+            assert_eq!(until(&mut client, "hi").await, OK);
+        }
+        assert_eq!(bench.dials(), dials);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_without_requests_ends_after_its_own_idle_time() {
+    let (app, _) = answering(OK).await;
+    let wear = Wear { idle: Some(Duration::from_secs(3)), ..Wear::default() };
+    let bench = Bench::ruled(vec![app], Rule { wear, ..Rule::default() }).await;
+    let pool = Arc::clone(&bench.pool);
+    tokio::spawn(async move { pool.maintain().await });
+    let mut client = bench.connect().await;
+    client.write_all(GET).await.unwrap();
+    until(&mut client, "hi").await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(bench.pool.idle(), 1);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(bench.pool.idle(), 0);
+}
+
+#[tokio::test]
+async fn requests_wait_for_a_place_among_the_connections() {
+    let app = app(|number, mut io| async move {
+        assert_eq!(number, 0, "there is one connection");
+        while !until(&mut io, "\r\n\r\n").await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            io.write_all(OK.as_bytes()).await.unwrap();
+        }
+    })
+    .await;
+    let places = Some(Arc::new(tokio::sync::Semaphore::new(1)));
+    let bench = Bench::ruled(vec![app], Rule { places, ..Rule::default() }).await;
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        let mut client = bench.connect().await;
+        client.write_all(GET).await.unwrap();
+        clients.push(client);
+    }
+    for client in &mut clients {
+        assert_eq!(until(client, "hi").await, OK);
+    }
+    assert_eq!(bench.dials(), 1);
+}

@@ -10,14 +10,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::convert::Infallible;
 
-type Text = BoxBody<Bytes, hyper::Error>;
+pub(super) type Text = BoxBody<Bytes, hyper::Error>;
 
-fn text(text: &'static str) -> Text {
+pub(super) fn text(text: &'static str) -> Text {
     Full::new(Bytes::from_static(text.as_bytes())).map_err(|never| match never {}).boxed()
 }
 
 /// An HTTP/2 application; counts its connections.
-async fn app2<F, A>(answer: F) -> (SocketAddr, Arc<AtomicUsize>)
+pub(super) async fn app2<F, A>(answer: F) -> (SocketAddr, Arc<AtomicUsize>)
 where
     F: Fn(Request<Incoming>) -> A + Clone + Send + Sync + 'static,
     A: Future<Output = Response<Text>> + Send + 'static,
@@ -40,18 +40,18 @@ where
     (address, connections)
 }
 
-async fn client2(bench: &Bench) -> SendRequest<Text> {
+pub(super) async fn client2(bench: &Bench) -> SendRequest<Text> {
     let io = TokioIo::new(bench.connect().await);
     let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
     tokio::spawn(connection);
     sender
 }
 
-fn request(path: &str, body: Text) -> Request<Text> {
+pub(super) fn request(path: &str, body: Text) -> Request<Text> {
     Request::post(format!("http://shop.example{path}")).body(body).unwrap()
 }
 
-fn grpc(body: Text) -> Request<Text> {
+pub(super) fn grpc(body: Text) -> Request<Text> {
     let mut call = request("/pkg.Shop/Buy", body);
     call.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc+proto"));
     call.headers_mut().insert("te", HeaderValue::from_static("trailers"));
@@ -59,7 +59,7 @@ fn grpc(body: Text) -> Request<Text> {
 }
 
 /// The request's own frames, and then a status.
-fn echo(body: Incoming, status: &'static str) -> Text {
+pub(super) fn echo(body: Incoming, status: &'static str) -> Text {
     let trailers = HeaderMap::from_iter([("grpc-status".parse().unwrap(), HeaderValue::from_static(status))]);
     let end = futures_util::stream::once(async move { Ok(Frame::trailers(trailers)) });
     let frames = futures_util::StreamExt::chain(http_body_util::BodyStream::new(body), end);
@@ -161,7 +161,7 @@ async fn a_client_that_gives_up_resets_the_stream_and_not_the_session() {
     assert_eq!(connections.load(Ordering::Relaxed), 1);
 }
 
-struct Tell(Arc<Notify>);
+pub(super) struct Tell(pub(super) Arc<Notify>);
 
 impl Drop for Tell {
     fn drop(&mut self) {
