@@ -1,6 +1,6 @@
 //! Where the rule that was found leads.
 
-use super::{plausible, shop};
+use super::scene::{plausible, shop};
 use crate::model::{HttpMatch, HttpRule, StringMatch, WeightedDestination};
 use crate::route::{Plan, Ruling, Verdict};
 use crate::snapshot::fixtures::*;

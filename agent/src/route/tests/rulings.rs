@@ -1,69 +1,13 @@
 //! What is done with a request beside finding its destination.
 
-use super::shop;
+use super::scene::{Scene, call, get, plausible, request, to_books, values};
 use crate::model::http_rule::*;
 use crate::model::{Filters, HttpMatch, HttpRule, StringMatch, WeightedDestination};
-use crate::route::{Answer, Forward, HttpTable, Plan, Refusal, Ruling, Verdict};
-use crate::snapshot::fixtures::*;
-use http::request::{Builder, Parts};
-use http::{HeaderMap, Method, Request, StatusCode, Version};
+use crate::route::{Forward, Verdict};
+use crate::snapshot::fixtures::{http_rule, object_id, to};
+use http::request::Parts;
+use http::{HeaderMap, Request, StatusCode};
 use std::time::Duration;
-
-/// `shop/books` under these rules; requests come from `shop/client`.
-struct Scene {
-    world: World,
-    table: HttpTable,
-}
-
-impl Scene {
-    fn new(http: Vec<HttpRule>) -> Self {
-        let mut changes = shop();
-        changes.push(put(rules("shop/r", &["shop/books"], http, vec![])));
-        let mut world = World::new(changes);
-        let client = pod("shop/client", "10.0.0.9", &[]);
-        let Plan::Http(table) = world.resolve(&client, "10.96.0.1:80") else { panic!("not routed by request") };
-        Self { world, table }
-    }
-
-    fn decide(&mut self, request: &Parts) -> Result<Ruling, Refusal> {
-        self.table.decide(&pod("shop/client", "10.0.0.9", &[]), request, &mut self.world.rng)
-    }
-
-    fn answer(&mut self, request: &Parts) -> Answer {
-        match self.decide(request) {
-            Ok(Ruling { verdict: Verdict::Answer(answer), .. }) => answer,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn forward(&mut self, request: &Parts) -> Forward {
-        match self.decide(request) {
-            Ok(Ruling { verdict: Verdict::Forward(forward), .. }) => forward,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn refusal(&mut self, request: &Parts) -> String {
-        let refusal = self.decide(request).unwrap_err();
-        format!("{} {} {refusal}", refusal.status().as_u16(), refusal.flag())
-    }
-}
-
-fn request(uri: &str, change: impl Fn(Builder) -> Builder) -> Parts {
-    change(Request::builder().uri(uri).header("host", "books")).body(()).unwrap().into_parts().0
-}
-
-fn get() -> Parts {
-    request("/a/b?x=1", |b| b)
-}
-
-fn call() -> Parts {
-    request("/a/b", |b| b.version(Version::HTTP_2).header("content-type", "application/grpc"))
-}
-
-fn to_books() -> HttpRule {
-    HttpRule { name: Some("named".into()), ..http_rule(vec![], vec![to("shop/books#v1", 1)]) }
-}
 
 fn elements(text: &str) -> Vec<HttpMatch> {
     vec![HttpMatch { uri: Some(StringMatch::PathPrefix(text.into())), ..Default::default() }]
@@ -93,10 +37,6 @@ fn redirect(status: StatusCode) -> Redirect {
         port: RedirectPort::AsWritten,
         path: Some(PathChange::PathPrefix("/z".into())),
     }
-}
-
-fn values(headers: &HeaderMap, name: &str) -> Vec<String> {
-    headers.get_all(name).iter().map(|value| value.to_str().unwrap().to_owned()).collect()
 }
 
 #[test]
@@ -139,7 +79,7 @@ fn faults_are_drawn_by_share_and_each_by_itself() {
         both += usize::from(aborted && ruling.delay.is_some());
     }
     for (seen, share) in [(delays, 0.25), (aborts, 0.1), (both, 0.025)] {
-        assert!(super::plausible(seen, 20_000, share), "{seen} {share}");
+        assert!(plausible(seen, 20_000, share), "{seen} {share}");
     }
     let none = Fault { delay: Some((Duration::from_secs(1), Share(0))), abort: Some((Abort::Grpc(1), Share(0))) };
     let mut scene = Scene::new(vec![HttpRule { fault: none, ..to_books() }]);
@@ -277,7 +217,7 @@ fn mirrors_are_drawn_by_share_and_those_that_lead_nowhere_are_left_out() {
             _ => panic!("{names:?}"),
         }
     }
-    assert!(super::plausible(drawn, 20_000, 0.3), "{drawn}");
+    assert!(plausible(drawn, 20_000, 0.3), "{drawn}");
 }
 
 #[test]
@@ -328,117 +268,6 @@ fn a_rule_that_still_delegates_answers_500() {
     let mut scene = Scene::new(vec![HttpRule { action, ..to_books() }]);
     let why = "there is no VirtualService shop/other without hosts to delegate to";
     assert_eq!(scene.refusal(&get()), format!("500 BR VirtualService shop/r http[0]: {why}"));
-}
-
-fn cors() -> Cors {
-    Cors {
-        origins: vec![StringMatch::Exact("https://a.example".into())],
-        methods: vec![Method::GET, Method::PUT],
-        headers: vec!["x-a".parse().unwrap(), "x-b".parse().unwrap()],
-        expose: vec!["x-c".parse().unwrap()],
-        max_age: Some(Duration::from_secs(60)),
-        forward_unmatched: true,
-        ..Cors::default()
-    }
-}
-
-fn from_origin(origin: &str) -> Parts {
-    request("/a", |b| b.header("origin", origin))
-}
-
-fn preflight(origin: &str) -> Parts {
-    request("/a", |b| {
-        let asked = b.method("OPTIONS").header("origin", origin);
-        asked.header("access-control-request-method", "DELETE").header("access-control-request-headers", "x-z")
-    })
-}
-
-fn shared(cors: Cors) -> Scene {
-    let filters = Filters { cors: Some(cors), ..of_response(header_set("x", "1")) };
-    Scene::new(vec![HttpRule { filters, ..to_books() }])
-}
-
-fn lines(headers: &HeaderMap) -> String {
-    let mut lines: Vec<_> =
-        headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
-    lines.sort();
-    lines.join("\n").replace("access-control-", "")
-}
-
-#[test]
-fn preflights_of_allowed_origins_are_answered_here() {
-    let wild = Cors { any_method: true, any_header: true, any_expose: true, ..cors() };
-    let any = Cors { origins: vec![StringMatch::Present], ..wild.clone() };
-    let granted =
-        "allow-headers: x-a,x-b\nallow-methods: GET,PUT\nallow-origin: https://a.example\nmax-age: 60\nvary: origin";
-    for (cors, headers) in [
-        (cors(), granted),
-        (Cors { credentials: true, ..cors() }, &granted.replacen("allow-h", "allow-credentials: true\nallow-h", 1)),
-        (wild, "allow-headers: *\nallow-methods: *\nallow-origin: https://a.example\nmax-age: 60\nvary: origin"),
-        (any.clone(), "allow-headers: *\nallow-methods: *\nallow-origin: *\nmax-age: 60"),
-        (
-            Cors { credentials: true, max_age: None, ..any },
-            "allow-credentials: true\nallow-headers: x-z\nallow-methods: DELETE\nallow-origin: https://a.example\nvary: origin",
-        ),
-        (
-            Cors { methods: vec![], headers: vec![], max_age: None, ..cors() },
-            "allow-origin: https://a.example\nvary: origin",
-        ),
-    ] {
-        let answer = shared(cors.clone()).answer(&preflight("https://a.example"));
-        assert_eq!(
-            (answer.status.as_u16(), lines(&answer.headers).as_str(), answer.flag),
-            (200, headers, "-"),
-            "{cors:?}"
-        );
-    }
-}
-
-#[test]
-fn preflights_of_other_origins_go_on_or_are_answered_without_a_grant() {
-    shared(cors()).forward(&preflight("https://b.example"));
-    let answer = shared(Cors { forward_unmatched: false, ..cors() }).answer(&preflight("https://b.example"));
-    assert_eq!((answer.status.as_u16(), lines(&answer.headers).as_str()), (200, ""));
-    let options = request("/a", |b| b.method("OPTIONS").header("origin", "https://a.example"));
-    shared(cors()).forward(&options);
-}
-
-#[test]
-fn answers_are_marked_for_the_origins_that_may_read_them() {
-    let with = |cors: Cors, origin: &str| {
-        let mut headers: HeaderMap = [("access-control-allow-origin", "the application's"), ("y", "2")]
-            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
-            .into_iter()
-            .collect();
-        shared(cors).forward(&from_origin(origin)).shape_response(&mut headers);
-        lines(&headers)
-    };
-    let a = "https://a.example";
-    assert_eq!(with(cors(), a), "allow-origin: https://a.example\nexpose-headers: x-c\nvary: origin\nx: 1\ny: 2");
-    assert_eq!(with(cors(), "https://b.example"), "allow-origin: the application's\nx: 1\ny: 2");
-    let any = Cors { origins: vec![StringMatch::Exact("*".into())], any_expose: true, ..cors() };
-    assert_eq!(with(any.clone(), a), "allow-origin: *\nexpose-headers: *\nx: 1\ny: 2");
-    let named = with(Cors { credentials: true, ..any }, a);
-    assert!(named.contains("allow-credentials: true\nallow-origin: https://a.example\nexpose-headers: "), "{named}");
-    let exposed = named.lines().find_map(|line| line.strip_prefix("expose-headers: ")).unwrap();
-    assert!(["x", "y"].iter().all(|name| exposed.split(',').any(|one| one == *name)), "{exposed}");
-}
-
-#[test]
-fn answers_of_a_rule_are_marked_too_and_a_destination_may_have_a_policy_of_its_own() {
-    let filters = Filters { cors: Some(cors()), ..Default::default() };
-    let direct = HttpAction::Direct(DirectResponse { status: StatusCode::OK, body: b"".as_slice().into() });
-    let mut scene = Scene::new(vec![HttpRule { action: direct, filters: filters.clone(), ..to_books() }]);
-    let answer = scene.answer(&from_origin("https://a.example"));
-    assert_eq!(lines(&answer.headers), "allow-origin: https://a.example\nexpose-headers: x-c\nvary: origin");
-
-    let mut one = to("shop/books", 1);
-    one.filters = filters;
-    let mut scene = Scene::new(vec![http_rule(vec![], vec![one])]);
-    assert_eq!(scene.answer(&preflight("https://a.example")).status, 200);
-    let mut headers = HeaderMap::new();
-    scene.forward(&from_origin("https://a.example")).shape_response(&mut headers);
-    assert_eq!(lines(&headers), "allow-origin: https://a.example\nexpose-headers: x-c\nvary: origin");
 }
 
 #[test]
