@@ -23,8 +23,10 @@ enum Want {
     Present,
 }
 
+type Meaning = fn(&str) -> bool;
+
 /// Patterns, each with what it means.
-const PATTERNS: [(&str, fn(&str) -> bool); 4] = [
+const PATTERNS: [(&str, Meaning); 4] = [
     ("/a/.*", |text| text.starts_with("/a/")),
     ("[^/]*", |text| !text.contains('/')),
     ("a|.*b", |text| text == "a" || text.ends_with('b')),
@@ -297,8 +299,8 @@ proptest! {
     #[test]
     fn the_first_rule_that_takes_a_request_decides_it_and_only_it(list in some_rules(), asked in vec(requests(), 1..12)) {
         let mut http: Vec<_> = list.iter().enumerate().map(|(number, rule)| rule.model(number)).collect();
-        // Requests are only routed where there is a rule at all; this one takes none of them.
-        let never = HttpMatch { port: Some(9), ..HttpMatch::default() };
+        // Requests are only routed where there is a rule for the port; this one takes none of them.
+        let never = HttpMatch { method: Some(Want::Exact("NEVER").model()), ..HttpMatch::default() };
         http.push(http_rule(vec![never], vec![to("shop/books", 1)]));
         let mut changes = shop();
         changes.push(put(rules("shop/r", &["shop/books"], http, vec![])));
