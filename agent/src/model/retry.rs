@@ -52,6 +52,8 @@ pub struct RetryOn {
     pub conflict: bool,
     /// `refused-stream`: HTTP/2's REFUSED_STREAM.
     pub refused_stream: bool,
+    /// No answer in the time of one attempt (of the Gateway API's `retry`; Istio has no word for it alone).
+    pub timed_out: bool,
     /// `http3-post-connect-failure` and other words that cannot occur here are accepted and stand for nothing.
     /// `envoy-ratelimited`: an answer with `x-envoy-ratelimited`.
     pub rate_limited: bool,

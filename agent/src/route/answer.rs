@@ -54,6 +54,11 @@ impl Answer {
 
     /// Why a request goes nowhere, as an answer.
     pub fn refusal(request: &Parts, refusal: &Refusal) -> Self {
+        // GRPCRoute has UNAVAILABLE where HTTPRoute has 500.
+        if matches!(refusal, Refusal::Broken { .. }) && is_grpc(request) {
+            let code = grpc_status(StatusCode::SERVICE_UNAVAILABLE);
+            return Self { flag: refusal.flag(), ..Self::grpc(code, refusal.to_string().as_bytes()) };
+        }
         Self { flag: refusal.flag(), ..Self::new(request, refusal.status(), refusal.to_string().into()) }
     }
 }

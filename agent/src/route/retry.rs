@@ -34,7 +34,7 @@ pub fn worth(on: &RetryOn, attempt: &Attempt<'_>) -> bool {
         Attempt::ConnectFailure => unanswered || on.reset_before_request || on.connect_failure,
         Attempt::Reset { head_sent } => unanswered || (on.reset_before_request && !head_sent),
         Attempt::RefusedStream => unanswered || on.refused_stream,
-        Attempt::TimedOut => unanswered,
+        Attempt::TimedOut => unanswered || on.timed_out,
         Attempt::Answered { status, headers } => answered(on, status, headers),
     }
 }

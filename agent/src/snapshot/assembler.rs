@@ -214,7 +214,7 @@ impl Assembler {
             let candidates = covering.map(|(pattern, rules)| Candidate::new(pattern.as_str(), rules)).collect();
             let frontend = Frontend::new(Arc::clone(backends), candidates, self.attached.get(host).cloned());
             let frontend = Arc::new(frontend);
-            self.findings.set(place, checks::protocols(&frontend));
+            self.findings.set(place, [checks::protocols(&frontend), routes::displaced(&frontend)].concat());
             self.headless.replace(host, Some(&frontend), &mut self.routes.headless);
             self.routes.hosts.insert(host.clone(), frontend);
         }

@@ -3,8 +3,10 @@
 use super::Snapshot;
 use crate::balance::{Endpoint, Group, Limit};
 use crate::model::{Scope, VirtualService, WeightedDestination};
+use crate::route::attached::RouteSet;
 use crate::route::backends::Port;
 use crate::route::{Frontend, Upstream};
+use crate::vocab::Namespace;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -16,6 +18,7 @@ impl Snapshot {
             "workloads": sorted(self.workloads.iter(), |workload| workload.id.clone(), |workload| json!(workload)),
             "services": sorted(self.routes.hosts.values(), |frontend| frontend.backends().host().clone(), service),
             "routes": sorted(self.routes.bindings.values(), |one| one.rules.id.clone(), |one| route(&one.rules)),
+            "gatewayApi": self.statuses.dump(),
             "policies": self.policies.rules().map(|policy| json!({
                 "peerAuthentication": policy.id.to_string(),
                 "origin": policy.origin.to_string(),
@@ -46,8 +49,19 @@ fn service(frontend: &&Arc<Frontend>) -> Value {
         "namespace": backends.namespace(),
         "addresses": backends.addresses(),
         "virtualServices": frontend.candidates().iter().map(|one| one.rules.id.to_string()).collect::<Vec<_>>(),
+        "gatewayRoutes": frontend.attached().into_iter().flat_map(|one| one.sets()).map(attached).collect::<Vec<_>>(),
         "destinationRules": backends.rules().iter().map(|rule| rule.id.to_string()).collect::<Vec<_>>(),
         "ports": backends.ports().iter().map(port).collect::<Vec<_>>(),
+    })
+}
+
+/// Routes of the Gateway API at a port; those of the service's own namespace are for all clients.
+fn attached((port, clients, set): (u16, Option<&Namespace>, &RouteSet)) -> Value {
+    json!({
+        "port": port,
+        "clients": clients.map_or("*", |namespace| namespace.as_str()),
+        "routes": set.routes.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "rules": route(&set.binding.rules),
     })
 }
 

@@ -20,7 +20,7 @@ mod tests;
 
 pub use assembler::{Assembler, Work};
 pub use publish::{Closed, Publisher, Reader};
-pub use routes::status::Statuses;
+pub use routes::status::{Condition, Object, Standing, Statuses};
 pub use workloads::Workloads;
 
 use crate::model::Workload;

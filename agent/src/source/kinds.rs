@@ -1,7 +1,7 @@
 //! Which kinds there are, and what is made of each.
 
 use super::schema::nearest;
-use crate::model::{Kind, Severity};
+use crate::model::{Kind, RouteKind, Severity};
 
 /// A kind that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,6 +46,7 @@ pub enum Use {
     Unknown(String),
 }
 
+const GATEWAY_API: &str = "gateway.networking.k8s.io";
 const ISTIO_NETWORKING: &[&str] = &["v1", "v1beta1", "v1alpha3"];
 const ISTIO_SECURITY: &[&str] = &["v1", "v1beta1"];
 
@@ -58,6 +59,12 @@ const READ: &[(&str, &[&str], ItemKind)] = &[
     ("networking.istio.io", ISTIO_NETWORKING, ItemKind::Mesh(Kind::VirtualService)),
     ("networking.istio.io", ISTIO_NETWORKING, ItemKind::Mesh(Kind::DestinationRule)),
     ("security.istio.io", ISTIO_SECURITY, ItemKind::Mesh(Kind::PeerAuthentication)),
+    (GATEWAY_API, &["v1", "v1beta1"], ItemKind::Mesh(Kind::Route(RouteKind::Http))),
+    (GATEWAY_API, &["v1"], ItemKind::Mesh(Kind::Route(RouteKind::Grpc))),
+    (GATEWAY_API, &["v1", "v1alpha3", "v1alpha2"], ItemKind::Mesh(Kind::Route(RouteKind::Tls))),
+    (GATEWAY_API, &["v1", "v1alpha2"], ItemKind::Mesh(Kind::Route(RouteKind::Tcp))),
+    (GATEWAY_API, &["v1", "v1beta1"], ItemKind::Mesh(Kind::ReferenceGrant)),
+    (GATEWAY_API, &["v1", "v1alpha3"], ItemKind::Mesh(Kind::BackendTlsPolicy)),
 ];
 
 const DENIES: &str = "is NOT enforced: this kind is not supported yet, and traffic that it would deny gets through";
@@ -75,13 +82,8 @@ const UNSUPPORTED: &[(&str, &[&str], Severity, &str)] = &[
     ),
     ("telemetry.istio.io", &["Telemetry"], Severity::Warning, ROUTES),
     ("extensions.istio.io", &["WasmPlugin", "TrafficExtension"], Severity::Warning, ROUTES),
-    ("gateway.networking.k8s.io", &["Gateway", "GatewayClass", "ListenerSet"], Severity::Warning, GATEWAY),
-    (
-        "gateway.networking.k8s.io",
-        &["HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute", "UDPRoute", "ReferenceGrant", "BackendTLSPolicy"],
-        Severity::Warning,
-        ROUTES,
-    ),
+    (GATEWAY_API, &["Gateway", "GatewayClass", "ListenerSet"], Severity::Warning, GATEWAY),
+    (GATEWAY_API, &["UDPRoute"], Severity::Warning, ROUTES),
 ];
 
 /// Kinds of the core group that exist and are not read.

@@ -1,12 +1,14 @@
 //! The Gateway API's routes: which there are, what depends on which, and what becomes of them at each Service.
 
 mod attach;
+mod displaced;
 mod merge;
 mod references;
 pub(super) mod status;
 mod tls;
 
 pub(super) use attach::compile;
+pub(super) use displaced::displaced;
 pub(super) use references::World;
 pub(super) use tls::{in_force, policy_status};
 

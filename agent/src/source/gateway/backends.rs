@@ -77,7 +77,7 @@ impl Reading<'_, '_> {
             _ => {
                 let what = format!("{} is not a weight: it has to be 0 to {MAX_WEIGHT}", raw.unwrap_or_default());
                 self.notes.invalid("invalid-weight", path, what);
-                0
+                1
             }
         }
     }

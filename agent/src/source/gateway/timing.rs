@@ -57,11 +57,13 @@ impl Reading<'_, '_> {
                 }
             }
         }
-        // Whatever the codes: what the endpoint did not begin with is repeated, and nothing that it may have done.
+        // Whatever the codes: what the endpoint did not begin with is repeated, and what took longer than one attempt
+        // may; nothing else that it may have done.
         let on = RetryOn {
             connect_failure: true,
             refused_stream: true,
             reset_before_request: true,
+            timed_out: true,
             statuses,
             ..RetryOn::default()
         };

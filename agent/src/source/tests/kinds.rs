@@ -353,8 +353,8 @@ fn kinds_that_are_not_read() {
         ),
         (
             "gateway.networking.k8s.io/v1",
-            "HTTPRoute",
-            Some("warning unsupported-kind f.yaml:1:1 HTTPRoute x has no effect"),
+            "UDPRoute",
+            Some("warning unsupported-kind f.yaml:1:1 UDPRoute x has no effect"),
         ),
         (
             "security.istio.io/v1",

@@ -5,6 +5,7 @@ mod destination_mistakes;
 mod destination_rules;
 mod http_mistakes;
 mod http_rules;
+mod gateway;
 mod kinds;
 mod live;
 mod nodes;
@@ -17,7 +18,8 @@ mod walk;
 
 use super::{Config, Root, Update, read_once};
 use crate::model::{
-    Change, DestinationRule, EndpointSlice, Object, PeerAuthentication, Service, Severity, VirtualService, Workload,
+    BackendTlsPolicy, Change, DestinationRule, EndpointSlice, GatewayRoute, Object, PeerAuthentication, Service,
+    Severity, VirtualService, Workload,
 };
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -100,7 +102,8 @@ macro_rules! objects {
 }
 
 objects!(workloads: Workload, services: Service, slices: EndpointSlice, virtual_services: VirtualService,
-         destination_rules: DestinationRule, policies: PeerAuthentication);
+         destination_rules: DestinationRule, policies: PeerAuthentication, gateway_routes: GatewayRoute,
+         backend_tls_policies: BackendTlsPolicy);
 
 /// A change in short: `+Service default/reviews`.
 pub fn changes(update: &Update) -> Vec<String> {

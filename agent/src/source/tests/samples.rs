@@ -7,7 +7,7 @@ use http::StatusCode;
 use std::path::{Path, PathBuf};
 
 /// `None` where the samples are not beside the workspace.
-fn samples(below: &str) -> Option<PathBuf> {
+pub fn samples(below: &str) -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap();
     let found =
         [root.join("../shared/samples"), root.join("../../shared/samples")].into_iter().find(|dir| dir.is_dir());
