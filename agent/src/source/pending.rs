@@ -19,8 +19,6 @@ type Entry = (&'static str, Effect, &'static str);
 
 /// Of VirtualService.
 pub const VIRTUAL_SERVICE: &[Entry] = &[
-    // Connections.
-    ("tls[]", Effect::Breaks, ""),
     // Not in Istio either, or without a meaning here.
     ("http[].match[].statPrefix", Effect::Ignored, "metrics carry Istio's labels and have no prefix; remove it"),
     ("http[].fault.delay.exponentialDelay", Effect::Ignored, "no request is delayed (nor in Istio); use fixedDelay"),
@@ -35,11 +33,6 @@ pub const VIRTUAL_SERVICE: &[Entry] = &[
 /// Of DestinationRule; `*` is any of the places of a traffic policy.
 pub const DESTINATION_RULE: &[Entry] = &[
     // Balance.
-    ("*.loadBalancer.simple", Effect::Ignored, ""),
-    ("*.loadBalancer.consistentHash", Effect::Ignored, ""),
-    ("*.loadBalancer.localityLbSetting", Effect::Ignored, ""),
-    ("*.loadBalancer.warmup", Effect::Ignored, ""),
-    ("*.loadBalancer.warmupDurationSecs", Effect::Ignored, ""),
     ("*.outlierDetection", Effect::Ignored, ""),
     ("*.connectionPool.tcp.maxConnections", Effect::Ignored, ""),
     ("*.connectionPool.tcp.connectTimeout", Effect::Ignored, ""),
@@ -90,11 +83,6 @@ const POLICIES: &[&str] = &[
     "trafficPolicy.portLevelSettings[].",
     "trafficPolicy.",
 ];
-
-/// Whether a field waits for its executor.
-pub fn is_pending(table: &[Entry], field: &str) -> bool {
-    table.iter().any(|(pending, ..)| *pending == field)
-}
 
 /// What is said of the field at `path` in a table.
 pub fn entry<'t>(table: &'t [Entry], path: &Path) -> Option<&'t Entry> {

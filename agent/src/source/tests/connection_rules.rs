@@ -2,21 +2,16 @@
 
 use super::assert_findings;
 use super::routes::read;
-use crate::source::pending::{VIRTUAL_SERVICE, is_pending};
 
 #[test]
 fn tls_rules_are_told_apart_by_name() {
-    let (_, object) = read(
+    let (findings, object) = read(
         "hosts: ['*.example.com', a]\ntls:\n- match:\n  - port: 443\n    sniHosts: [www.example.com, '*.example.com']\n    \
          sourceNamespace: shop\n    destinationSubnets: [10.0.0.0/8]\n  - {sniHosts: [b.example.com], gateways: [gw]}\n  \
          route: [{destination: {host: a}}]\n",
     );
+    assert_findings(&findings, &[]);
     let object = object.unwrap();
-    if is_pending(VIRTUAL_SERVICE, "tls[]") {
-        let tcp = &object.tcp[0];
-        assert_eq!((tcp.matches[0].port, tcp.broken.as_deref()), (Some(443), Some("tls rules are not supported")));
-        return;
-    }
     let rule = &object.tls[0];
     assert_eq!((rule.matches.len(), rule.route.len(), &rule.broken), (1, 1, &None));
     let names: Vec<_> = rule.matches[0].sni_hosts.iter().map(|name| name.as_str()).collect();

@@ -51,15 +51,6 @@ pub fn tls_rules(raw: &[Tls], hosts: &[Hostname], path: &Path, reading: &mut Rea
     rules
 }
 
-/// What a TLS rule would take goes nowhere, as long as nobody reads the name that a client asks for: connections that
-/// its other conditions fit are refused, so that none goes where it was not meant to.
-pub fn refusing(rules: Vec<TlsRule>) -> impl Iterator<Item = TcpRule> {
-    rules.into_iter().map(|rule| {
-        let matches = rule.matches.into_iter().map(|one| one.connection).collect();
-        TcpRule { matches, route: Vec::new(), broken: rule.broken.or(Some("tls rules are not supported".into())) }
-    })
-}
-
 fn tls_matches(raw: &Tls, hosts: &[Hostname], path: &Path, reading: &mut Reading<'_, '_>) -> Vec<TlsMatch> {
     let mut matches = Vec::with_capacity(raw.r#match.len());
     for (at, raw) in raw.r#match.iter().enumerate() {

@@ -24,7 +24,6 @@ use super::item::{Meaning, Raw};
 use super::name::{self, Lookup};
 use super::notes::Notes;
 use super::path::Path;
-use super::pending;
 use super::schema::VIRTUAL_SERVICE;
 use crate::model::{Object, VirtualService};
 use crate::vocab::Hostname;
@@ -73,11 +72,8 @@ pub fn read(scope: &Scope<'_>, raw: &Raw<'_>, notes: &mut Notes<'_>) -> Option<M
     let before = notes.errors();
     let mut reading = Reading { lookup: scope.lookup(raw), in_mesh, is_delegate, broken, notes };
     let http = http::rules(&spec.http, &path.key("http"), &mut reading);
-    let mut tls = l4::tls_rules(&spec.tls, &hosts, &path.key("tls"), &mut reading);
-    let mut tcp = l4::tcp_rules(&spec.tcp, &path.key("tcp"), &mut reading);
-    if pending::is_pending(pending::VIRTUAL_SERVICE, "tls[]") {
-        tcp = l4::refusing(std::mem::take(&mut tls)).chain(tcp).collect();
-    }
+    let tls = l4::tls_rules(&spec.tls, &hosts, &path.key("tls"), &mut reading);
+    let tcp = l4::tcp_rules(&spec.tcp, &path.key("tcp"), &mut reading);
     // What broke a rule only is in `broken` and is no reason to refuse the object.
     if notes_refuse(&reading, before) {
         return None;

@@ -35,16 +35,12 @@ impl Broken {
         match (path.steps(), effect) {
             ([Step::Key(list), Step::Index(index), rest @ ..], Effect::Breaks) => {
                 notes.error("unsupported-field", at, refused(list, advice));
-                let field = rest.iter().rev().find_map(|step| match step {
+                let mut keys = rest.iter().filter_map(|step| match step {
                     Step::Key(key) => Some(key.as_str()),
                     Step::Index(_) => None,
                 });
-                let why = match (field, rest) {
-                    (None, _) => format!("{list} rules are not supported"),
-                    (Some(field), [Step::Key(above), Step::Key(_)]) => format!("{above}.{field} is not supported"),
-                    (Some(field), _) => format!("{field} is not supported"),
-                };
-                self.mark(list, *index, why);
+                let field = keys.next_back().unwrap_or(list);
+                self.mark(list, *index, format!("{field} is not supported"));
             }
             ([_, _, _, ..], _) => notes.warning("unsupported-field", at, ignored(advice)),
             _ => notes.warning("unsupported-field", at, "is not supported yet and is ignored"),

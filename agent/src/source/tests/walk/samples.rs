@@ -181,6 +181,10 @@ const POLICY: &[(&str, &str)] = &[
         r#"{"loadBalancer": {"localityLbSetting": {"distribute": [{"from": "region/zone/*", "to": {"region/zone/*": 100}}]}}}"#,
     ),
     (
+        "loadBalancer.localityLbSetting.distribute[].to",
+        r#"{"loadBalancer": {"localityLbSetting": {"distribute": [{"from": "region/zone/*"}]}}}"#,
+    ),
+    (
         "loadBalancer.localityLbSetting.failover",
         r#"{"outlierDetection": {"consecutive5xxErrors": 3}, "loadBalancer": {"localityLbSetting": {"failover": [{"from": "us", "to": "eu"}]}}}"#,
     ),
