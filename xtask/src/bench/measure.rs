@@ -26,6 +26,26 @@ pub fn case(lab: &Lab, case: Case, seconds: u32) -> Result<Figures> {
     Ok(figures)
 }
 
+/// What requests cost.
+pub struct Cost {
+    /// Requests per second.
+    pub per_second: f64,
+    /// Processor time of the client's agent for each, in microseconds.
+    pub cpu_us: f64,
+}
+
+/// Requests by a route, and what they cost the agent that decides.
+///
+/// # Errors
+/// wrk fails or prints what is not understood.
+pub fn requests(lab: &Lab, seconds: u32) -> Result<Cost> {
+    let case = Case::L7;
+    let path = Path { lab, case, host: case.host(lab)?, agents: vec![lab.agent("east", "east-1")?], seconds };
+    let before = path.cpu();
+    let answered = path.wrk("2", "16", &[])?;
+    Ok(Cost { per_second: answered.per_second, cpu_us: (path.cpu() - before) / answered.total * 1e6 })
+}
+
 struct Path<'a> {
     lab: &'a Lab,
     case: Case,

@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: the mesh against no mesh, in one run.
 
+mod config;
 mod figures;
 mod measure;
 mod scene;
@@ -8,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use underpass_tests::Lab;
 use underpass_tests::install::{self, Need};
 
@@ -18,12 +19,12 @@ use scene::Case;
 /// Arguments of `bench`.
 #[derive(Args)]
 pub struct Bench {
-    /// Write the figures here: `{cases, ratios}`.
+    /// Write the figures here: `{cases, ratios, config}`, what was not measured left out.
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Only this case (and `direct`, which the ratios are relative to).
+    /// Only this case (and `direct`, which the ratios are relative to), or only what configuration costs.
     #[arg(long, value_enum)]
-    only: Option<Case>,
+    only: Option<Only>,
     /// Rounds; a figure is the median over them.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
@@ -32,38 +33,78 @@ pub struct Bench {
     seconds: u32,
 }
 
+/// What is measured when not everything is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Only {
+    /// No mesh.
+    Direct,
+    /// Enrolled, both on one node, L4.
+    SameNode,
+    /// Enrolled, node to node, L4.
+    CrossNode,
+    /// Enrolled, node to node, with an HTTP route.
+    L7,
+    /// From a changed manifest to the data path, as the mesh grows.
+    Config,
+}
+
+impl Only {
+    fn case(self) -> Option<Case> {
+        Some(match self {
+            Self::Direct => Case::Direct,
+            Self::SameNode => Case::SameNode,
+            Self::CrossNode => Case::CrossNode,
+            Self::L7 => Case::L7,
+            Self::Config => return None,
+        })
+    }
+}
+
 const PROGRAMS: [Need; 3] = [("nginx", "nginx"), ("wrk", "wrk"), ("iperf3", "iperf3")];
 
-/// Measures, prints the table, writes the JSON.
+/// Measures, prints the tables, writes the JSON.
 ///
 /// # Errors
 /// The lab cannot be made, or a program that measures fails.
 pub fn run(bench: &Bench) -> Result<()> {
     install::need(&install::LAB)?;
     install::need(&PROGRAMS)?;
-    let cases: Vec<Case> = match bench.only {
+    let cases: Vec<Case> = match bench.only.map(Only::case) {
         None => Case::ALL.to_vec(),
-        Some(Case::Direct) => vec![Case::Direct],
-        Some(case) => vec![Case::Direct, case],
+        Some(None) => Vec::new(),
+        Some(Some(Case::Direct)) => vec![Case::Direct],
+        Some(Some(case)) => vec![Case::Direct, case],
     };
-    let meshed = cases.len() > 1;
+    let configuration = matches!(bench.only, None | Some(Only::Config));
+    let meshed = cases.len() > 1 || configuration;
     if meshed {
         crate::build_programs()?;
     }
     Lab::down(scene::LAB)?;
-    let lab = scene::up(meshed)?;
+    let mut lab = scene::up(meshed)?;
+    let mut json = serde_json::Map::new();
+    if !cases.is_empty() {
+        let medians = paths(&lab, &cases, bench)?;
+        print!("{}", table(&medians));
+        json.extend(report(&medians).as_object().cloned().unwrap_or_default());
+    }
+    if configuration {
+        json.insert("config".to_owned(), config::run(&mut lab, bench.seconds)?);
+    }
+    if let Some(path) = &bench.json {
+        std::fs::write(path, format!("{:#}\n", serde_json::Value::Object(json)))?;
+    }
+    Ok(())
+}
+
+fn paths(lab: &Lab, cases: &[Case], bench: &Bench) -> Result<BTreeMap<Case, Figures>> {
     let mut rounds: BTreeMap<Case, Vec<Figures>> = BTreeMap::new();
     for round in 1..=bench.rounds.max(1) {
         // Interleaved: what the machine does beside this hits every case alike.
-        for case in &cases {
+        for case in cases {
             eprintln!("round {round} of {}: {} ...", bench.rounds, case.name());
-            rounds.entry(*case).or_default().push(measure::case(&lab, *case, bench.seconds)?);
+            rounds.entry(*case).or_default().push(measure::case(lab, *case, bench.seconds)?);
         }
     }
-    let medians: BTreeMap<Case, Figures> = rounds.iter().map(|(case, rounds)| (*case, median(rounds))).collect();
-    print!("{}", table(&medians));
-    if let Some(path) = &bench.json {
-        std::fs::write(path, format!("{:#}\n", report(&medians)))?;
-    }
-    Ok(())
+    Ok(rounds.iter().map(|(case, rounds)| (*case, median(rounds))).collect())
 }

@@ -1,14 +1,14 @@
 //! The bench's lab: a client and servers, with the mesh and without.
 
 use anyhow::{Context, Result};
-use clap::ValueEnum;
+
 use underpass_tests::{Agent, Cluster, Lab, Options, Record, Topology, until};
 
 /// Name of the bench's lab.
 pub const LAB: &str = "bench";
 
 /// A path between a client and a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Case {
     /// Not enrolled, node to node.
     Direct,
