@@ -13,7 +13,7 @@ use crate::telemetry::{self, LogControl, Telemetry};
 use crate::vocab::{ClusterName, PodId, SpiffeId};
 use anyhow::Context;
 use serde_json::json;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -216,7 +216,12 @@ impl Progress {
     /// Keeps the findings for the dump and logs those that are new.
     fn report(&self, findings: Vec<Finding>) {
         let mut before = self.findings.lock().unwrap_or_else(PoisonError::into_inner);
-        for finding in findings.iter().filter(|finding| !before.contains(finding)) {
+        if *before == findings {
+            return;
+        }
+        // A set: thousands of findings must not be held against each other at every change.
+        let known: HashSet<&Finding> = before.iter().collect();
+        for finding in findings.iter().filter(|finding| !known.contains(finding)) {
             let Finding { at, code, message, .. } = finding;
             match finding.severity {
                 crate::model::Severity::Error => tracing::error!(at, code, "{message}"),

@@ -10,7 +10,8 @@ mod record;
 mod stream;
 
 pub use handshake::{HandshakeError, accept, connect, offered_alpn};
-pub use record::{MAX_PLAINTEXT, RecordError};
+pub use record::{Content, MAX_PLAINTEXT, RecordError, RecordKey, record_len};
+pub use record::{HEADER as RECORD_HEADER, TRAILER as RECORD_TRAILER};
 pub use stream::{TlsInfo, TlsStream};
 
 #[cfg(test)]

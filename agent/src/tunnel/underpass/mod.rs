@@ -12,7 +12,7 @@ mod session;
 mod stream;
 
 pub use carry::{CarryError, Role};
-pub use frame::{Open, RefusalCode};
+pub use frame::{FrameError, Kind, MAX_DATA, Open, RefusalCode, decode_header, encode_header};
 pub use pool::{Pool, PoolKey};
 pub use report::Report;
 pub use session::{Session, SessionError};
