@@ -1,4 +1,4 @@
-//! `cargo xtask test [unit|kernel|lab|all]`: every test, with the runners' own summaries.
+//! `cargo xtask test [unit|kernel|lab|all|slow]`: every test, with the runners' own summaries.
 
 use std::process::Command;
 
@@ -16,8 +16,10 @@ pub enum Tier {
     Kernel,
     /// Root: whole clusters, real clients.
     Lab,
-    /// All of them.
+    /// All of these.
     All,
+    /// A minute of search by coverage for each thing that parses what others wrote; not part of `all`.
+    Slow,
 }
 
 /// What the tiers with root use beside the lab's own needs.
@@ -28,6 +30,9 @@ const PROGRAMS: [install::Need; 3] = [("tcpdump", "tcpdump"), ("nft", "nftables"
 /// # Errors
 /// A test fails, or something cannot be installed or built.
 pub fn run(tier: Tier) -> Result<()> {
+    if tier == Tier::Slow {
+        return crate::fuzz::run();
+    }
     if matches!(tier, Tier::Unit | Tier::All) {
         crate::tidy::run()?;
         cargo(&["test"])?;
