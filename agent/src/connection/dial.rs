@@ -6,15 +6,19 @@ use crate::balance::Caller;
 use crate::capture::{Pod, SocketIntent, connect};
 use crate::identity::VerifiedPeer;
 use crate::model::Workload;
+use crate::model::traffic_policy::Keepalive;
 use crate::policy::Permit;
+use crate::route::Upstream;
 use crate::tunnel::hbone;
 use crate::tunnel::tls::{self, TlsStream};
 use crate::tunnel::underpass::{PoolKey, Session};
 use crate::vocab::{Direction, OrigDst, PeerAddr, Stage};
 use rustls::ClientConfig;
+use socket2::{SockRef, TcpKeepalive};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -27,9 +31,42 @@ pub struct Client {
     pub workload: Arc<Workload>,
     /// The application's end.
     pub address: PeerAddr,
+    /// How its connections are made.
+    pub manner: Manner,
+}
+
+/// How connections are made, as the DestinationRule in force says.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    connect: Duration,
+    keepalive: Option<Keepalive>,
+}
+
+impl Default for Manner {
+    fn default() -> Self {
+        Self { connect: CONNECT, keepalive: None }
+    }
 }
 
 impl Client {
+    /// The same client, whose connections are made as the policy of an upstream says.
+    pub fn under(&self, upstream: &Upstream) -> Self {
+        let pool = upstream.policy.connection_pool.as_ref().map(|pool| &pool.tcp);
+        let connect = pool.and_then(|tcp| tcp.connect_timeout).unwrap_or(CONNECT);
+        let manner = Manner { connect, keepalive: pool.and_then(|tcp| tcp.keepalive) };
+        Self { manner, ..self.clone() }
+    }
+
+    /// A TCP connection out of its pod.
+    pub async fn tcp(&self, intent: SocketIntent, to: SocketAddr) -> Result<TcpStream, Failed> {
+        let stream = connected(connect(&self.pod, intent, None, to), to, self.manner.connect).await?;
+        if let Some(keepalive) = &self.manner.keepalive {
+            let set = SockRef::from(&stream).set_tcp_keepalive(&as_set(keepalive));
+            set.at(Stage::Tunnel, "CONNECT")?;
+        }
+        Ok(stream)
+    }
+
     /// For whom an endpoint is picked: this client, now, which used that address.
     pub fn caller(&self, used: OrigDst, hash: Option<u64>) -> Caller<'_> {
         Caller { client: &self.workload, used: used.socket(), hash, now: Instant::now() }
@@ -38,11 +75,33 @@ impl Client {
 
 /// A TCP connection out of a pod's network namespace, with the pod's own address or, given `source`, with another's.
 pub async fn tcp(pod: &Pod, intent: SocketIntent, source: Option<IpAddr>, to: SocketAddr) -> Result<TcpStream, Failed> {
-    let connecting = connect(pod, intent, source, to);
-    match timeout(CONNECT, connecting).await {
+    connected(connect(pod, intent, source, to), to, CONNECT).await
+}
+
+async fn connected(
+    connecting: impl Future<Output = io::Result<TcpStream>>,
+    to: SocketAddr,
+    within: Duration,
+) -> Result<TcpStream, Failed> {
+    match timeout(within, connecting).await {
         Ok(connected) => connected.map_err(|error| Failed::new(Stage::Tunnel, "CONNECT", format!("{to}: {error}"))),
-        Err(_) => Err(Failed::new(Stage::Tunnel, "CONNECT", format!("{to}: no answer within {CONNECT:?}"))),
+        Err(_) => Err(Failed::new(Stage::Tunnel, "CONNECT", format!("{to}: no answer within {within:?}"))),
     }
+}
+
+/// What is not said stays as the kernel has it.
+fn as_set(keepalive: &Keepalive) -> TcpKeepalive {
+    let mut set = TcpKeepalive::new();
+    if let Some(time) = keepalive.time {
+        set = set.with_time(time);
+    }
+    if let Some(interval) = keepalive.interval {
+        set = set.with_interval(interval);
+    }
+    if let Some(probes) = keepalive.probes {
+        set = set.with_retries(probes);
+    }
+    set
 }
 
 /// A session to the agent of `workload`, warm if there is one.
@@ -82,11 +141,11 @@ pub async fn handshake(
     config: Arc<ClientConfig>,
 ) -> Result<TlsStream, Failed> {
     let protocol = if address.port() == HBONE_PORT { "hbone" } else { "underpass/1" };
-    let stream = tcp(&client.pod, SocketIntent::Tunnel, None, address).await?;
-    let shaken = timeout(CONNECT, tls::connect(stream, config)).await;
+    let (stream, within) = (client.tcp(SocketIntent::Tunnel, address).await?, client.manner.connect);
+    let shaken = timeout(within, tls::connect(stream, config)).await;
     let result = match shaken {
         Ok(shaken) => shaken.at(Stage::Tunnel, "TLS_FAILURE"),
-        Err(_) => Err(Failed::new(Stage::Tunnel, "TLS_FAILURE", format!("no TLS handshake within {CONNECT:?}"))),
+        Err(_) => Err(Failed::new(Stage::Tunnel, "TLS_FAILURE", format!("no TLS handshake within {within:?}"))),
     };
     let verified = result.and_then(|tls| {
         let peer =

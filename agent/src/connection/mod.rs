@@ -5,6 +5,7 @@ mod ends;
 mod failed;
 mod hop;
 mod inbound;
+mod lifetime;
 mod outbound;
 mod requests;
 mod serve_hbone;

@@ -2,10 +2,11 @@
 
 mod said;
 
-use super::dial::{self, Client};
+use super::dial::{self, Client, Manner};
 use super::ends::{self, Proof};
 use super::failed::{At, Failed};
 use super::hop::{self, Hop};
+use super::lifetime::Lifetime;
 use super::{ATTEMPTS, Mesh, requests, reset};
 use crate::balance::{self, Endpoint, Overflow};
 use crate::capture::{Captured, Pod, SocketIntent};
@@ -21,6 +22,7 @@ use crate::vocab::{Direction, OrigDst, PeerAddr, Stage};
 use said::Said;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -33,10 +35,10 @@ pub async fn serve(mesh: &Arc<Mesh>, captured: Captured) {
     let (result, client) = match mesh.identify(&now, pod.id()) {
         Ok(workload) => {
             record.source(ends::proven(&workload, peer.socket()));
-            let client = Client { pod, workload, address: peer };
+            let client = Client { pod, workload, address: peer, manner: Manner::default() };
             match plan(&now, &client, original) {
                 Ok((plan, permit)) => {
-                    let outbound = Outbound { mesh, now, client, original, permit, record: &record };
+                    let outbound = Outbound { mesh, now, client, original, permit: &permit, record: &record };
                     (outbound.follow(plan, &mut app).await, Some(outbound.client))
                 }
                 Err(failed) => (Err(failed), None),
@@ -73,7 +75,7 @@ struct Outbound<'a> {
     now: Arc<Snapshot>,
     client: Client,
     original: OrigDst,
-    permit: Permit,
+    permit: &'a Permit,
     record: &'a Open,
 }
 
@@ -159,6 +161,8 @@ impl Outbound<'_> {
         let _slot = upstream.admit_connection().at(Stage::Balance, Overflow::FLAG)?;
         let hash = upstream.hash_connection(self.client.address.ip());
         let mut tried: Vec<SocketAddr> = Vec::new();
+        let this = self.under(upstream);
+        let lifetime = Lifetime::of(&upstream.policy);
         let mut last = Failed::new(Stage::Balance, "UH", "no endpoint is left to try");
         while tried.len() < ATTEMPTS {
             let caller = self.client.caller(self.original, hash);
@@ -166,7 +170,13 @@ impl Outbound<'_> {
                 break;
             };
             tried.push(endpoint.address);
-            match self.attempt((&endpoint, Some(&upstream.service)), app, said).await {
+            let result = tokio::select! {
+                biased;
+                ended = this.attempt((&endpoint, Some(&upstream.service)), app, said) => ended,
+                expired = lifetime.expired(self.record.traffic()) => Err(Attempt::Over(expired)),
+            };
+            settle(&endpoint, &result);
+            match result {
                 Ok(()) => return Ok(None),
                 Err(Attempt::Turned(plan)) => return Ok(Some(plan)),
                 Err(Attempt::Again(failed)) => last = failed,
@@ -174,6 +184,12 @@ impl Outbound<'_> {
             }
         }
         Err(last)
+    }
+
+    /// The same connection, made as the policy of an upstream says.
+    fn under(&self, upstream: &Upstream) -> Outbound<'_> {
+        let (now, client) = (Arc::clone(&self.now), self.client.under(upstream));
+        Outbound { mesh: self.mesh, now, client, original: self.original, permit: self.permit, record: self.record }
     }
 
     async fn attempt(&self, to: To<'_>, app: &mut TcpStream, said: &mut Said) -> Result<(), Attempt> {
@@ -221,7 +237,7 @@ impl Outbound<'_> {
         said: &mut Said,
         intent: SocketIntent,
     ) -> Result<(), Attempt> {
-        let connected = dial::tcp(&self.client.pod, intent, None, endpoint.address).await;
+        let connected = self.client.tcp(intent, endpoint.address).await;
         let mut server = match connected {
             Ok(server) => server,
             Err(failed) => return Err(Attempt::Again(failed)),
@@ -230,6 +246,7 @@ impl Outbound<'_> {
         let speaks = async { drop(server.peek(&mut byte).await) };
         self.decide(app, said, speaks).await?;
         self.record.established();
+        endpoint.settle(balance::Outcome::Connected, Instant::now());
         server.write_all(said.read_once(self.record)).await.at(Stage::Relay, "RESET").map_err(Attempt::Over)?;
         let copied = tcp::copy(app, &mut server, self.record.traffic()).await;
         copied.inspect_err(|_| reset(&server)).at(Stage::Relay, "RESET").map_err(Attempt::Over)
@@ -242,7 +259,7 @@ impl Outbound<'_> {
         app: &mut TcpStream,
         said: &mut Said,
     ) -> Result<(), Attempt> {
-        let opened = dial::session(self.mesh, &self.client, (workload, to.0.address), &self.permit).await;
+        let opened = dial::session(self.mesh, &self.client, (workload, to.0.address), self.permit).await;
         let (key, mut session) = match opened {
             Ok(opened) => opened,
             Err(failed) => return Err(Attempt::Again(failed)),
@@ -282,7 +299,7 @@ impl Outbound<'_> {
         app: &mut TcpStream,
         said: &mut Said,
     ) -> Result<(), Attempt> {
-        let opened = dial::hbone(self.mesh, &self.client, (workload, to.0.address), &self.permit).await;
+        let opened = dial::hbone(self.mesh, &self.client, (workload, to.0.address), self.permit).await;
         let mut tunnel = match opened {
             Ok(opened) => opened,
             Err(failed) => return Err(Attempt::Again(failed)),
@@ -294,11 +311,25 @@ impl Outbound<'_> {
             return Err(turned);
         }
         self.record.established();
+        to.0.settle(balance::Outcome::Connected, Instant::now());
         let written = tunnel.write_all(said.read_once(self.record)).await;
         written.at(Stage::Relay, "RESET").map_err(Attempt::Over)?;
         let copied = tcp::copy(app, &mut tunnel, self.record.traffic()).await;
         copied.at(Stage::Relay, "RESET").map_err(Attempt::Over)
     }
+}
+
+/// For outlier detection: what could not be reached failed, unless a policy said so; what was reached did not, whatever
+/// came of it then.
+fn settle(endpoint: &Endpoint, result: &Result<(), Attempt>) {
+    let outcome = match result {
+        Err(Attempt::Turned(_)) => return,
+        Err(Attempt::Again(failed) | Attempt::Over(failed)) if failed.stage == Stage::Policy => return,
+        Err(Attempt::Again(_)) => balance::Outcome::Failed,
+        Err(Attempt::Over(failed)) if failed.flag == "CONNECT" => balance::Outcome::Failed,
+        Ok(()) | Err(Attempt::Over(_)) => balance::Outcome::Connected,
+    };
+    endpoint.settle(outcome, Instant::now());
 }
 
 fn after_carry(error: CarryError, said: &mut Said) -> Attempt {

@@ -92,8 +92,9 @@ fn service(
     let whole = frontend.backends().upstream(source, port, None).unwrap_or_else(|| Arc::clone(&port.whole));
     let rules = in_force(table, frontend, port, &source.id.pod.namespace);
     let protocol = port.whole.protocol;
-    let http =
-        rules.requests.map(|binding| HttpTable { whole: Arc::clone(&whole), binding: Some(Arc::clone(binding)) });
+    // A policy may ask for requests where no rule does.
+    let by_request = rules.requests.is_some() || (rules.connections.is_none() && whole.wants_requests());
+    let http = by_request.then(|| HttpTable { whole: Arc::clone(&whole), binding: rules.requests.cloned() });
     if let Some(table) = http.as_ref().filter(|_| protocol.is_http()) {
         return Plan::Http(table.clone());
     }

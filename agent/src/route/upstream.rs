@@ -51,12 +51,12 @@ impl Upstream {
         (*self.hash_key()? == HashKey::SourceIp).then(|| affinity::of_client(client))
     }
 
-    /// Whether what is said of it can only be done request by request.
+    /// Whether what is said of it is to be done request by request, if requests are what it is sent.
     pub fn wants_requests(&self) -> bool {
         let PortPolicy { load_balancer, connection_pool, outlier, retry_budget, .. } = &*self.policy;
         let limits = connection_pool.as_ref().is_some_and(|pool| pool.http != HttpPool::default());
         let said = load_balancer.is_some() || outlier.is_some() || retry_budget.is_some() || limits;
-        said && self.protocol.is_http()
+        said && (self.protocol.is_http() || self.protocol == AppProtocol::Unknown)
     }
 
     fn hash_key(&self) -> Option<&HashKey> {

@@ -33,12 +33,11 @@ pub const VIRTUAL_SERVICE: &[Entry] = &[
 /// Of DestinationRule; `*` is any of the places of a traffic policy.
 pub const DESTINATION_RULE: &[Entry] = &[
     // Balance.
-    ("*.outlierDetection", Effect::Ignored, ""),
-    ("*.connectionPool.tcp.maxConnections", Effect::Ignored, ""),
-    ("*.connectionPool.tcp.connectTimeout", Effect::Ignored, ""),
-    ("*.connectionPool.tcp.tcpKeepalive", Effect::Ignored, ""),
-    ("*.connectionPool.tcp.maxConnectionDuration", Effect::Ignored, ""),
-    ("*.connectionPool.tcp.idleTimeout", Effect::Ignored, ""),
+    (
+        "*.connectionPool.tcp.maxConnectionDuration",
+        Effect::Ignored,
+        "only connections of bytes end at that age; for those of requests, write maxRequestsPerConnection",
+    ),
     // Connections.
     (
         "*.tls",

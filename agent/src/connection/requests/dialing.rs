@@ -36,7 +36,8 @@ impl Requests {
         intent: SocketIntent,
         twin: Option<Arc<Open>>,
     ) -> Result<Connected, Failed> {
-        let stream = dial::tcp(&self.client.pod, intent, None, choice.endpoint.address).await?;
+        let client = self.client.under(choice.forward.upstream());
+        let stream = client.tcp(intent, choice.endpoint.address).await?;
         let handle = Carrier { target: Arc::new(choice.target(Proof::None)), reports: None, twin };
         Ok((Io::Tcp(stream), handle))
     }
@@ -53,7 +54,8 @@ impl Requests {
 
     async fn session(&self, workload: &Workload, choice: &Choice) -> Result<Connected, Failed> {
         let to = (workload, choice.endpoint.address);
-        let (_, mut session) = dial::session(&self.mesh, &self.client, to, &choice.permit).await?;
+        let client = self.client.under(choice.forward.upstream());
+        let (_, mut session) = dial::session(&self.mesh, &client, to, &choice.permit).await?;
         let (destination, source) = (choice.endpoint.address, self.client.address.socket());
         session.open(&underpass::Open { destination, source, confirm: true }).at(Stage::Tunnel, "TUNNEL")?;
         session.accepted().await.map_err(|error| match error {
@@ -68,7 +70,8 @@ impl Requests {
 
     async fn hbone(&self, workload: &Workload, choice: &Choice) -> Result<Connected, Failed> {
         let to = (workload, choice.endpoint.address);
-        let stream = dial::hbone(&self.mesh, &self.client, to, &choice.permit).await?;
+        let client = self.client.under(choice.forward.upstream());
+        let stream = dial::hbone(&self.mesh, &client, to, &choice.permit).await?;
         let handle = Carrier { target: Arc::new(choice.target(Proof::Earlier)), reports: None, twin: None };
         Ok((Io::Hbone(stream), handle))
     }
