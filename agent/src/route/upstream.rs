@@ -2,7 +2,7 @@
 
 use super::affinity::{self, Affinity};
 use crate::balance::{Group, Limit, Overflow, Slot, Standing};
-use crate::model::traffic_policy::{Algorithm, HashKey, HttpPool};
+use crate::model::traffic_policy::{Algorithm, HashKey, HttpPool, RetryBudget};
 use crate::model::{AppProtocol, PortPolicy};
 use crate::vocab::{Hostname, Namespace, SubsetName};
 use http::request::Parts;
@@ -90,19 +90,29 @@ impl Upstream {
         self.admit(Limit::Pending)
     }
 
-    /// One more retry, until the slot is dropped: of a budget if there is one, else of `maxRetries`.
+    /// One more retry, until the slot is dropped: of a budget if there is one, else of `maxRetries`; of a wide budget
+    /// where nothing is said.
     ///
     /// # Errors
     /// As many are under way as may be.
     pub fn admit_retry(&self) -> Result<Slot, Overflow> {
-        let Some(budget) = &self.policy.retry_budget else {
-            return self.admit(Limit::Retries);
+        let most = match (&self.policy.retry_budget, Limit::Retries.of(&self.policy)) {
+            (Some(budget), _) => self.share(budget),
+            (None, Some(most)) => most,
+            (None, None) => self.share(&WIDE),
         };
+        self.standing.admit(Limit::Retries, Some(most))
+    }
+
+    fn share(&self, budget: &RetryBudget) -> u32 {
         let share = f64::from(self.standing.open(Limit::Requests)) * budget.percent / 100.0;
-        self.standing.admit(Limit::Retries, Some(budget.minimum.max(share as u32)))
+        budget.minimum.max(share as u32)
     }
 
     fn admit(&self, limit: Limit) -> Result<Slot, Overflow> {
         self.standing.admit(limit, limit.of(&self.policy))
     }
 }
+
+/// More than the failure of an endpoint needs, and still no storm when all of them fail.
+const WIDE: RetryBudget = RetryBudget { percent: 20.0, minimum: 100 };

@@ -17,8 +17,18 @@ pub enum Speaks {
     Second,
 }
 
+/// Makes a request what its application is spoken to in. It has left its hop, and stays in HTTP.
+pub(super) fn adopt(head: &mut Parts, speaks: Speaks) {
+    match (head.version == Version::HTTP_2, speaks) {
+        (false, Speaks::Second) => to_second(head),
+        (true, Speaks::First) => to_first(head),
+        (true, _) => name_authority(head),
+        (false, _) => {}
+    }
+}
+
 /// Makes an HTTP/1.1 request, without what belongs to its hop, one of HTTP/2.
-pub(super) fn to_second(head: &mut Parts) {
+fn to_second(head: &mut Parts) {
     head.version = Version::HTTP_2;
     head.headers.remove(CONNECTION);
     name_authority(head);
@@ -26,7 +36,7 @@ pub(super) fn to_second(head: &mut Parts) {
 }
 
 /// Makes an HTTP/2 request one of HTTP/1.1.
-pub(super) fn to_first(head: &mut Parts) {
+fn to_first(head: &mut Parts) {
     head.version = Version::HTTP_11;
     if let Some(authority) = head.uri.authority().and_then(|name| HeaderValue::from_str(name.as_str()).ok()) {
         head.headers.insert(HOST, authority);
@@ -50,7 +60,7 @@ fn join_cookies(head: &mut Parts) {
 }
 
 /// A client may name the authority in `Host` alone (RFC 9113 section 8.3.1); hyper sends what the URI says.
-pub(super) fn name_authority(head: &mut Parts) {
+fn name_authority(head: &mut Parts) {
     if head.uri.authority().is_some() {
         return;
     }

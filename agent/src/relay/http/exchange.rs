@@ -70,10 +70,11 @@ async fn for_first<U: Upstreams>(
         head.version = Version::HTTP_11;
     }
     let connect = head.method == Method::CONNECT;
-    if speaks == Speaks::Second && switching.is_none() && !connect {
-        dialect::to_second(&mut head);
+    let mut body = body;
+    if switching.is_none() && !connect {
+        body = mirror::send(&record, &head, body);
+        dialect::adopt(&mut head, speaks);
     }
-    let body = if switching.is_some() { body } else { mirror::send(&record, &head, body) };
     let (response, carrier) = match attempts::carry(&mut record, Request::from_parts(head, body)).await {
         Ok(carried) => carried,
         Err(failure) => return refuse(record, failure),
@@ -104,11 +105,8 @@ async fn for_second<U: Upstreams>(
     if head.method == Method::CONNECT {
         return refuse(record, no_tunnel());
     }
-    match speaks {
-        Speaks::First => dialect::to_first(&mut head),
-        Speaks::AsClient | Speaks::Second => dialect::name_authority(&mut head),
-    }
     let body = mirror::send(&record, &head, body);
+    dialect::adopt(&mut head, speaks);
     let (response, carrier) = match attempts::carry(&mut record, Request::from_parts(head, body)).await {
         Ok(carried) => carried,
         Err(failure) => return refuse(record, failure),

@@ -4,6 +4,7 @@ use super::Upstreams;
 use super::attempts::once_within;
 use super::body::RequestBody;
 use super::deadline::Deadline;
+use super::dialect;
 use super::pool::CopyPlace;
 use super::record::Record;
 use super::response::ResponseBody;
@@ -31,7 +32,8 @@ pub(super) fn send<U: Upstreams>(record: &Record<U>, head: &Parts, body: Request
     }
     let lasts = terms.timeout.unwrap_or(PATIENCE);
     for mirror in mirrors {
-        let head = copy_of(head);
+        let mut head = copy_of(head);
+        dialect::adopt(&mut head, record.relay.upstreams.speaks(&mirror));
         let mut copy = Record::of_copy(&record.relay, &head, mirror);
         let Some(place) = record.relay.pool.place_for_copy() else {
             copy.flag("UO");
