@@ -205,9 +205,9 @@ pub struct TcpPool {
     pub connect_timeout: Option<Duration>,
     /// Of a connection to the application.
     pub keepalive: Option<Keepalive>,
-    /// A connection ends at this age.
+    /// A connection of bytes ends at this age.
     pub max_duration: Option<Duration>,
-    /// A connection without traffic ends after so long (default 1 h); zero: never.
+    /// A connection of bytes without traffic ends after so long; unsaid or zero: never (Istio ends it after an hour).
     pub idle_timeout: Option<Duration>,
 }
 
