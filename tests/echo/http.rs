@@ -14,7 +14,7 @@ use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::upgrade;
+use crate::{seen, upgrade};
 
 /// Both ends of a connection, as the application sees them.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +28,8 @@ pub struct Ends {
 /// The body of every answer.
 pub type Answer = BoxBody<Bytes, hyper::Error>;
 
-/// `/bytes/N`, `/delay/MS`, `/status/CODE`, `/upload`, `/ws` (raw upgrade), gRPC by content type, else the request.
+/// `/bytes/N`, `/delay/MS`, `/status/CODE`, `/fail/N` (503 to the first N of a `x-request-id`), `/seen` (how often each
+/// path was asked for), `/upload`, `/ws` (raw upgrade), gRPC by content type, else the request.
 pub async fn answer(request: Request<Incoming>, ends: Ends) -> Result<Response<Answer>, Infallible> {
     let mut response = dispatch(request, ends).await;
     for (name, variable) in [("x-pod", "POD_NAME"), ("x-pod-version", "VERSION"), ("x-pod-cluster", "CLUSTER")] {
@@ -43,8 +44,20 @@ async fn dispatch(request: Request<Incoming>, ends: Ends) -> Response<Answer> {
     let mut parts = path.trim_start_matches('/').split('/');
     let (first, number) = (parts.next().unwrap_or_default(), parts.next().and_then(|n| n.parse::<u64>().ok()));
     let is_grpc = request.headers().get(CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"application/grpc"));
+    let times = seen::count(request.uri().path());
     match (first, number) {
         _ if is_grpc => grpc(request),
+        ("seen", _) => Response::new(full(seen::all().to_string())),
+        ("fail", Some(first)) => {
+            let key =
+                request.headers().get("x-request-id").map(|id| String::from_utf8_lossy(id.as_bytes()).into_owned());
+            let times = key.map_or(times, |key| seen::count(&key));
+            let mut response = described(request, ends).await;
+            if times <= first {
+                *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            }
+            response
+        }
         ("ws", _) => upgrade::answer(request),
         ("bytes", Some(count)) => Response::new(BodyExt::boxed(Pattern(count).map_err(|never| match never {}))),
         ("delay", Some(ms)) => {

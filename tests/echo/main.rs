@@ -3,6 +3,7 @@
 mod http;
 mod load;
 mod options;
+mod seen;
 mod serve;
 mod tcp;
 mod tcp_load;

@@ -5,6 +5,8 @@ mod capture;
 mod certificates;
 mod certificates_peer;
 mod hbone_interop;
+mod http_case;
+mod http_fields;
 mod leaks_count;
 mod observe;
 mod pair;
