@@ -1,6 +1,7 @@
 //! The Gateway API's kinds: what is read, and what is made of it for requests and connections.
 
 mod attached;
+mod effects;
 mod fields;
 mod mistakes;
 mod policies;
