@@ -54,12 +54,13 @@ pub fn analyze<'a>(settings: &Settings, texts: &'a [Text]) -> Report<'a> {
     let Given { update, declared } = source::read_given(settings.source(), texts);
     let objects = Objects::of(&update.changes);
     let facts = Facts::new(&declared, &settings.cluster_domain);
-    let (_, assembled) = Assembler::new("local".into()).apply(update.changes.clone());
+    let (snapshot, assembled) = Assembler::new("local".into()).apply(update.changes.clone());
     let mut findings = update.findings;
     findings.extend(assembled.into_iter().map(|finding| placed(finding, &declared, settings)));
     references::soften(&mut findings, &objects, &facts);
     findings.extend(references::missing(&objects, &facts));
     findings.extend(reach::unreachable(&objects));
+    findings.extend(reach::shadowed_routes(&snapshot));
     findings.extend(effects::without(&objects, &facts));
     let all = findings.len();
     findings.retain(|finding| !settings.ignore.iter().any(|code| code == finding.code));

@@ -3,10 +3,35 @@
 use super::objects::Objects;
 use super::{cover, warning};
 use crate::model::{Finding, HttpAction, HttpMatch, HttpRule, Origin, TlsMatch, VirtualService, WeightedDestination};
+use crate::snapshot::Snapshot;
 
 /// Rules of VirtualServices that are never used.
 pub(super) fn unreachable(objects: &Objects<'_>) -> Vec<Finding> {
     objects.virtual_services.iter().flat_map(|rules| of(rules)).collect()
+}
+
+/// Matches of the Gateway API's routes that others take whole. The routes of a Service are one list, in the order of the
+/// specification's precedence: of two that say the same the older route has it.
+pub(super) fn shadowed_routes(snapshot: &Snapshot) -> Vec<Finding> {
+    let attached = snapshot.routes.hosts.values().filter_map(|frontend| frontend.attached());
+    let sets = attached.flat_map(|all| all.sets()).map(|(_, _, set)| set);
+    sets.flat_map(|set| {
+        let rules = &set.binding.rules.http;
+        let conditions: Vec<_> = rules.iter().map(|rule| (or_any(&rule.matches), false)).collect();
+        let pairs = shadowed(&conditions, cover::http).into_iter();
+        let pairs = pairs.filter(|(late, early)| rules[*late].origin != rules[*early].origin);
+        pairs.map(|(late, early)| route_finding(&rules[late], &rules[early])).collect::<Vec<_>>()
+    })
+    .collect()
+}
+
+fn route_finding(late: &HttpRule, early: &HttpRule) -> Finding {
+    let message = format!(
+        "a match of this rule never takes a request: the rule at {} takes everything that it would; remove it, or make \
+         it more specific",
+        early.origin
+    );
+    warning("unreachable-rule", &late.origin, message)
 }
 
 fn of(rules: &VirtualService) -> Vec<Finding> {

