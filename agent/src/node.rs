@@ -95,6 +95,7 @@ impl Node {
             sessions: Default::default(),
             reports: Default::default(),
             hbone: Default::default(),
+            originator: Default::default(),
             requests: Default::default(),
             telemetry: Telemetry::new(&telemetry::Config {
                 access_log: options.log.access_log.clone(),

@@ -83,7 +83,7 @@ pub fn target(hop: &Hop, endpoint: &Endpoint, route: Option<&Arc<ServiceRef>>, p
         ..bare.clone()
     };
     match hop {
-        Hop::Plaintext => bare,
+        Hop::Plaintext | Hop::Forbidden => bare,
         Hop::SameNode(workload) => Target { destination: proven(workload), security: Some(Security::SameNode), ..bare },
         Hop::Underpass(workload) => through(workload, "underpass/1", endpoint.address.port()),
         Hop::Hbone(workload) => through(workload, "hbone", super::HBONE_PORT),

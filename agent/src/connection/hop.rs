@@ -2,6 +2,7 @@
 
 use super::Mesh;
 use crate::balance::Endpoint;
+use crate::model::traffic_policy::{ClientTls, ClientTlsMode};
 use crate::model::{TunnelProtocol, Workload};
 use std::sync::Arc;
 
@@ -14,12 +15,25 @@ pub enum Hop {
     Underpass(Arc<Workload>),
     /// The pod's agent speaks HBONE.
     Hbone(Arc<Workload>),
-    /// It is not in the mesh.
+    /// It is not in the mesh, or a rule says that it is to be treated so.
     Plaintext,
+    /// A rule demands the mesh's TLS, and the endpoint has none.
+    Forbidden,
 }
 
-/// Chooses the way.
-pub fn to(mesh: &Mesh, endpoint: &Endpoint) -> Hop {
+/// Why there is no way.
+pub const FORBIDDEN: &str = "the DestinationRule demands ISTIO_MUTUAL, and this endpoint is not in the mesh";
+
+/// Chooses the way, under what a rule says of TLS. TLS of its own is spoken inside whatever way there is.
+pub fn to(mesh: &Mesh, endpoint: &Endpoint, tls: Option<&ClientTls>) -> Hop {
+    match (tls.map(|tls| tls.mode), known(mesh, endpoint)) {
+        (Some(ClientTlsMode::Disable), _) => Hop::Plaintext,
+        (Some(ClientTlsMode::IstioMutual), Hop::Plaintext) => Hop::Forbidden,
+        (_, hop) => hop,
+    }
+}
+
+fn known(mesh: &Mesh, endpoint: &Endpoint) -> Hop {
     let Some(workload) = &endpoint.workload else {
         return Hop::Plaintext;
     };

@@ -1,6 +1,7 @@
 //! The life of a connection, one line per stage; the only place where the stages meet.
 
 mod dial;
+mod dress;
 mod ends;
 mod failed;
 mod hop;
@@ -20,6 +21,7 @@ use crate::model::Workload;
 use crate::relay::http::Pool as RequestPool;
 use crate::snapshot::{Reader, Snapshot};
 use crate::telemetry::Telemetry;
+use crate::tunnel::origination::Originator;
 use crate::tunnel::{hbone, underpass};
 use crate::vocab::{ClusterName, NodeName, PodId, Stage, WorkloadId};
 use failed::At;
@@ -51,6 +53,8 @@ pub struct Mesh {
     pub reports: underpass::Reports,
     /// HBONE connections.
     pub hbone: hbone::Pool,
+    /// TLS that rules ask for.
+    pub originator: Originator,
     /// Upstream HTTP connections.
     pub requests: Arc<RequestPool<Requests>>,
     /// Metrics and access log.

@@ -1,8 +1,10 @@
 //! From a pod of this node into the mesh.
 
+mod dressed;
 mod said;
 
 use super::dial::{self, Client, Manner};
+use super::dress::Dress;
 use super::ends::{self, Proof};
 use super::failed::{At, Failed};
 use super::hop::{self, Hop};
@@ -144,7 +146,7 @@ impl Outbound<'_> {
         app: &mut TcpStream,
         said: &mut Said,
     ) -> Result<Option<Plan>, Failed> {
-        match self.attempt((endpoint, None), app, said).await {
+        match self.attempt((endpoint, None), None, app, said).await {
             Ok(()) => Ok(None),
             Err(Attempt::Turned(plan)) => Ok(Some(plan)),
             Err(Attempt::Again(failed) | Attempt::Over(failed)) => Err(failed),
@@ -172,7 +174,7 @@ impl Outbound<'_> {
             tried.push(endpoint.address);
             let result = tokio::select! {
                 biased;
-                ended = this.attempt((&endpoint, Some(&upstream.service)), app, said) => ended,
+                ended = this.attempt((&endpoint, Some(&upstream.service)), Some(upstream), app, said) => ended,
                 expired = lifetime.expired(self.record.traffic()) => Err(Attempt::Over(expired)),
             };
             settle(&endpoint, &result);
@@ -192,15 +194,26 @@ impl Outbound<'_> {
         Outbound { mesh: self.mesh, now, client, original: self.original, permit: self.permit, record: self.record }
     }
 
-    async fn attempt(&self, to: To<'_>, app: &mut TcpStream, said: &mut Said) -> Result<(), Attempt> {
+    async fn attempt(
+        &self,
+        to: To<'_>,
+        upstream: Option<&Upstream>,
+        app: &mut TcpStream,
+        said: &mut Said,
+    ) -> Result<(), Attempt> {
         let _load = to.0.begin();
-        let hop = hop::to(self.mesh, to.0);
+        let hop = hop::to(self.mesh, to.0, upstream.and_then(|upstream| upstream.policy.tls.as_ref()));
         self.record.target(ends::target(&hop, to.0, to.1, Proof::None));
+        let dress = upstream.and_then(|upstream| Dress::of(upstream, self.client.address, self.original));
+        if let Some(dress) = dress {
+            return Box::pin(self.dressed((hop, to), &dress, app, said)).await;
+        }
         match hop {
             Hop::SameNode(workload) => self.same_node(&workload, to, app, said).await,
             Hop::Plaintext => self.straight(to.0, app, said, SocketIntent::Tunnel).await,
             Hop::Underpass(workload) => self.session(&workload, to, app, said).await,
             Hop::Hbone(workload) => self.hbone(&workload, to, app, said).await,
+            Hop::Forbidden => Err(Attempt::Again(Failed::new(Stage::Tunnel, "TLS_FAILURE", hop::FORBIDDEN))),
         }
     }
 

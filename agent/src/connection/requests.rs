@@ -9,6 +9,7 @@ pub use places::Place;
 pub use stream::Io;
 
 use super::dial::Client;
+use super::dress::Dress;
 use super::ends::{self, Proof};
 use super::failed::Failed;
 use super::hop::{self, Hop};
@@ -27,11 +28,12 @@ use crate::tunnel::underpass::ReportSink;
 use crate::vocab::{OrigDst, SpiffeId, Stage};
 use ::http::header::SET_COOKIE;
 use ::http::request::Parts;
-use ::http::{HeaderMap, StatusCode};
+use ::http::{HeaderMap, StatusCode, Version};
 use fastrand::Rng;
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -43,6 +45,8 @@ pub struct Requests {
     table: HttpTable,
     original: OrigDst,
     record: Arc<Open>,
+    /// Whether the client speaks HTTP/2; its first request tells.
+    http2: AtomicBool,
 }
 
 /// Serves the requests of one captured connection to its end and records it once.
@@ -58,7 +62,14 @@ pub async fn serve(
     record.established();
     let record = Arc::new(record);
     let drain = client.pod.gone().clone().cancelled_owned();
-    let upstreams = Requests { mesh: Arc::clone(mesh), client, table, original, record: Arc::clone(&record) };
+    let upstreams = Requests {
+        mesh: Arc::clone(mesh),
+        client,
+        table,
+        original,
+        record: Arc::clone(&record),
+        http2: AtomicBool::new(false),
+    };
     let pool = Arc::clone(&mesh.requests);
     let served = http::serve(app, Arc::new(upstreams), pool, Limits::default(), drain).await;
     let outcome = match served {
@@ -89,6 +100,7 @@ pub struct Key {
     source_id: SpiffeId,
     destination: SocketAddr,
     destination_id: Option<SpiffeId>,
+    dress: Option<Box<Dress>>,
 }
 
 /// What is remembered of an upstream connection, for each of its requests.
@@ -108,6 +120,7 @@ impl Upstreams for Requests {
     type Place = Place;
 
     fn route(&self, request: &Parts) -> Result<Ruling<Chosen>, Refused> {
+        self.http2.store(request.version == Version::HTTP_2, Ordering::Relaxed);
         let now = self.mesh.snapshots.load();
         let permit = policy::authorize_outbound(&now.policies, &self.client.workload, self.original)
             .map_err(|denied| refused(StatusCode::FORBIDDEN, "UAEX", denied.to_string()))?;
@@ -162,6 +175,7 @@ impl Upstreams for Requests {
             source_id: self.client.workload.identity.clone(),
             destination: target.0.endpoint.address,
             destination_id: target.0.endpoint.workload.as_ref().map(|workload| workload.identity.clone()),
+            dress: self.dress(target.0.forward.upstream()),
         }
     }
 
@@ -252,6 +266,10 @@ impl Requests {
         Some(self.chosen(endpoint, (forward.clone(), affinity.clone()), permit, slot))
     }
 
+    fn dress(&self, upstream: &Upstream) -> Option<Box<Dress>> {
+        Dress::of(upstream, self.client.address, self.original)
+    }
+
     fn chosen(
         &self,
         endpoint: Arc<Endpoint>,
@@ -259,7 +277,7 @@ impl Requests {
         permit: Permit,
         slot: Option<Slot>,
     ) -> Chosen {
-        let (hop, load) = (hop::to(&self.mesh, &endpoint), endpoint.begin());
+        let (hop, load) = (hop::to(&self.mesh, &endpoint, forward.upstream().policy.tls.as_ref()), endpoint.begin());
         Chosen(Arc::new(Choice { endpoint, forward, affinity, hop, permit, _load: load, _slot: slot }))
     }
 

@@ -1,8 +1,8 @@
 //! What `source` says and `snapshot` assembles: one object came, changed or went.
 
 use super::{
-    BackendTlsPolicy, DestinationRule, EndpointSlice, GatewayRoute, ObjectId, PeerAuthentication, ReferenceGrant,
-    RouteKind, Service, VirtualService, Workload,
+    BackendTlsPolicy, Credential, CredentialKind, DestinationRule, EndpointSlice, GatewayRoute, ObjectId,
+    PeerAuthentication, ReferenceGrant, RouteKind, Service, VirtualService, Workload,
 };
 use crate::vocab::ClusterName;
 
@@ -27,6 +27,8 @@ pub enum Kind {
     ReferenceGrant,
     /// A BackendTLSPolicy.
     BackendTlsPolicy,
+    /// A Secret or ConfigMap.
+    Credential(CredentialKind),
 }
 
 /// Names one object of one cluster.
@@ -62,6 +64,8 @@ pub enum Object {
     ReferenceGrant(ReferenceGrant),
     /// A BackendTLSPolicy.
     BackendTlsPolicy(BackendTlsPolicy),
+    /// A Secret or ConfigMap with keys or certificates.
+    Credential(Credential),
 }
 
 /// One step from a configuration to the next.

@@ -4,6 +4,7 @@
 
 pub mod backend_tls_policy;
 pub mod change;
+pub mod credential;
 pub mod destination_rule;
 pub mod endpoint;
 pub mod gateway_route;
@@ -17,6 +18,7 @@ pub mod workload;
 
 pub use backend_tls_policy::BackendTlsPolicy;
 pub use change::{Change, Finding, Kind, Object, ObjectKey, Severity};
+pub use credential::{Credential, CredentialId, CredentialKind};
 pub use destination_rule::{DestinationRule, Subset};
 pub use endpoint::EndpointSlice;
 pub use gateway_route::{GatewayRoute, ReferenceGrant, RouteId, RouteKind};

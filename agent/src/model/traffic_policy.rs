@@ -279,7 +279,7 @@ pub struct OutlierDetection {
 }
 
 /// TLS to the endpoint, where the mesh's own does not reach.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ClientTls {
     /// Which.
     pub mode: ClientTlsMode,
@@ -298,7 +298,7 @@ pub struct ClientTls {
 }
 
 /// TLS modes of DestinationRule.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ClientTlsMode {
     /// None; not the mesh's own either.
     #[default]
@@ -312,7 +312,7 @@ pub enum ClientTlsMode {
 }
 
 /// A name in a certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SubjectName {
     /// A DNS name or an address.
     Dns(Arc<str>),
@@ -321,7 +321,7 @@ pub enum SubjectName {
 }
 
 /// Whom a client trusts.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Roots {
     /// What the machine trusts (the container image's CA bundle).
     #[default]
@@ -335,7 +335,7 @@ pub enum Roots {
 }
 
 /// Where a client certificate is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum CertificateSource {
     /// In files of the agent's.
     Files {
@@ -349,7 +349,7 @@ pub enum CertificateSource {
 }
 
 /// Versions of the PROXY protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ProxyProtocol {
     /// The text header.
     V1,
@@ -364,4 +364,11 @@ pub struct RetryBudget {
     pub percent: f64,
     /// But at least so many (default 3).
     pub minimum: u32,
+}
+
+impl ClientTls {
+    /// Whether TLS is spoken that is not the mesh's.
+    pub fn originates(&self) -> bool {
+        matches!(self.mode, ClientTlsMode::Simple | ClientTlsMode::Mutual)
+    }
 }

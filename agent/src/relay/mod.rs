@@ -2,5 +2,6 @@
 
 pub mod first_words;
 pub mod http;
+pub mod proxy_protocol;
 pub mod rewound;
 pub mod tcp;

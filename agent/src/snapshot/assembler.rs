@@ -5,7 +5,7 @@ use super::findings::{Findings, Place};
 use super::headless::Headless;
 use super::index::{Dirty, Index};
 use super::routes::status::{self, Statuses};
-use super::{Snapshot, checks, routes};
+use super::{Snapshot, checks, origination, routes};
 use crate::balance::{Endpoint, Loads, Standings};
 use crate::model::{Change, Finding, Workload};
 use crate::policy::PolicyTable;
@@ -90,6 +90,7 @@ impl Assembler {
             routes: self.routes.clone(),
             policies: self.policies.clone(),
             statuses: self.statuses.clone(),
+            credentials: self.index.credentials.clone(),
         };
         (Arc::new(snapshot), self.findings.list())
     }
@@ -256,6 +257,11 @@ impl Assembler {
     }
 
     fn check(&mut self, dirty: &Dirty) {
+        for id in &dirty.originating {
+            let rule = self.index.originating.get(id);
+            let found = rule.map(|rule| origination::findings(rule, &self.index.credentials)).unwrap_or_default();
+            self.findings.set(Place::Origination(id.clone()), found);
+        }
         for (root, found) in &dirty.roots {
             self.findings.set(Place::Root(root.clone()), found.clone());
         }

@@ -24,6 +24,8 @@ pub(super) enum Place {
     VirtualServices(Hostname),
     /// The DestinationRules of a host pattern.
     DestinationRules(Hostname),
+    /// What a DestinationRule names for its TLS.
+    Origination(ObjectId),
     /// The PeerAuthentications of a namespace; the mesh-wide ones under `""`.
     Policies(Namespace),
     /// The routes of the Gateway API of a Service.

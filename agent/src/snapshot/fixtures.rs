@@ -223,6 +223,7 @@ pub fn key(object: &Object) -> ObjectKey {
         Object::PeerAuthentication(one) => (LOCAL.into(), Kind::PeerAuthentication, one.id.clone()),
         Object::GatewayRoute(one) => (LOCAL.into(), Kind::Route(one.id.kind), one.id.id.clone()),
         Object::ReferenceGrant(one) => (LOCAL.into(), Kind::ReferenceGrant, one.id.clone()),
+        Object::Credential(_) => panic!("a credential has no name of its own"),
         Object::BackendTlsPolicy(one) => (LOCAL.into(), Kind::BackendTlsPolicy, one.id.clone()),
     };
     ObjectKey { cluster, kind, id }

@@ -3,10 +3,12 @@
 use super::Workloads;
 use super::delegates::{Delegates, Turn, delegates_of, is_delegate};
 use super::many::Many;
+use super::origination;
 use super::routes::RouteIndex;
 use crate::model::{
-    BackendTlsPolicy, Change, DestinationRule, EndpointSlice, Finding, GatewayRoute, Object, ObjectId, ObjectKey,
-    PeerAuthentication, ReferenceGrant, RouteId, Scope, Service, ServiceKind, VirtualService, Workload,
+    BackendTlsPolicy, Change, Credential, CredentialId, DestinationRule, EndpointSlice, Finding, GatewayRoute, Kind,
+    Object, ObjectId, ObjectKey, PeerAuthentication, ReferenceGrant, RouteId, Scope, Service, ServiceKind,
+    VirtualService, Workload,
 };
 use crate::route::host::{covers, patterns};
 use crate::vocab::{ClusterName, Hostname, Namespace, WorkloadId};
@@ -39,6 +41,10 @@ pub(super) struct Index {
     pub(super) policies: Many<Namespace, ObjectId, Arc<PeerAuthentication>>,
     pub(super) routes: RouteIndex,
     pub(super) delegates: Delegates,
+    /// Secrets and ConfigMaps that have keys or certificates.
+    pub(super) credentials: imbl::HashMap<CredentialId, Arc<Credential>>,
+    /// DestinationRules that speak TLS of their own.
+    pub(super) originating: BTreeMap<ObjectId, Arc<DestinationRule>>,
     objects: HashMap<ObjectKey, Stored>,
     dirty: Dirty,
 }
@@ -62,6 +68,8 @@ pub(super) struct Dirty {
     pub(super) attached: BTreeSet<Hostname>,
     pub(super) routes: BTreeMap<RouteId, Option<Arc<GatewayRoute>>>,
     pub(super) tls: BTreeMap<ObjectId, Option<Arc<BackendTlsPolicy>>>,
+    /// DestinationRules whose credentials are looked for again.
+    pub(super) originating: BTreeSet<ObjectId>,
 }
 
 #[derive(Clone)]
@@ -75,6 +83,7 @@ enum Stored {
     GatewayRoute(Arc<GatewayRoute>),
     ReferenceGrant(Arc<ReferenceGrant>),
     BackendTlsPolicy(Arc<BackendTlsPolicy>),
+    Credential(Arc<Credential>),
 }
 
 impl Index {
@@ -93,6 +102,8 @@ impl Index {
             policies: Many::default(),
             routes: RouteIndex::default(),
             delegates: Delegates::default(),
+            credentials: imbl::HashMap::new(),
+            originating: BTreeMap::new(),
             objects: HashMap::new(),
             dirty: Dirty::default(),
         }
@@ -153,6 +164,7 @@ impl Index {
             Stored::PeerAuthentication(policy) => self.policy(policy, present),
             Stored::GatewayRoute(route) => self.routes.route(route, present, &mut self.dirty),
             Stored::ReferenceGrant(grant) => self.routes.grant(grant, present, &mut self.dirty),
+            Stored::Credential(credential) => self.credential(key, credential, present),
             Stored::BackendTlsPolicy(policy) => self.routes.tls(policy, present, &mut self.dirty),
         }
     }
@@ -229,8 +241,23 @@ impl Index {
 
     fn destination_rule(&mut self, rule: &Arc<DestinationRule>, present: bool) {
         self.destination_rules.set(&rule.host, &rule.id, present.then(|| Arc::clone(rule)));
+        self.originating.remove(&rule.id);
+        if present && origination::clients(rule).next().is_some() {
+            self.originating.insert(rule.id.clone(), Arc::clone(rule));
+        }
+        self.dirty.originating.insert(rule.id.clone());
         self.dirty.destination_rule_hosts.insert(rule.host.clone());
         self.dirty.backends.extend(self.covered(&rule.host));
+    }
+
+    fn credential(&mut self, key: &ObjectKey, credential: &Arc<Credential>, present: bool) {
+        let Kind::Credential(kind) = key.kind else { return };
+        let id = CredentialId { kind, id: key.id.clone() };
+        match present {
+            true => self.credentials.insert(id, Arc::clone(credential)),
+            false => self.credentials.remove(&id),
+        };
+        self.dirty.originating.extend(self.originating.keys().cloned());
     }
 
     fn policy(&mut self, policy: &Arc<PeerAuthentication>, present: bool) {
@@ -274,6 +301,7 @@ impl Stored {
             (Self::GatewayRoute(one), Self::GatewayRoute(other)) => one == other,
             (Self::ReferenceGrant(one), Self::ReferenceGrant(other)) => one == other,
             (Self::BackendTlsPolicy(one), Self::BackendTlsPolicy(other)) => one == other,
+            (Self::Credential(one), Self::Credential(other)) => one == other,
             _ => false,
         }
     }
@@ -291,6 +319,7 @@ impl From<Object> for Stored {
             Object::GatewayRoute(one) => Self::GatewayRoute(Arc::new(one)),
             Object::ReferenceGrant(one) => Self::ReferenceGrant(Arc::new(one)),
             Object::BackendTlsPolicy(one) => Self::BackendTlsPolicy(Arc::new(one)),
+            Object::Credential(one) => Self::Credential(Arc::new(one)),
         }
     }
 }

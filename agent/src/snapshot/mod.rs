@@ -9,6 +9,7 @@ mod findings;
 mod headless;
 mod index;
 mod many;
+pub mod origination;
 pub mod publish;
 mod routes;
 pub mod workloads;
@@ -19,6 +20,7 @@ pub(crate) mod fixtures;
 mod tests;
 
 pub use assembler::{Assembler, Work};
+pub use origination::Credentials;
 pub use publish::{Closed, Publisher, Reader};
 pub use routes::status::{Condition, Object, Standing, Statuses};
 pub use workloads::Workloads;
@@ -43,6 +45,8 @@ pub struct Snapshot {
     pub policies: PolicyTable,
     /// What the status of the Gateway API's objects says.
     pub statuses: Statuses,
+    /// Keys and certificates that rules name. Never shown.
+    pub credentials: Credentials,
 }
 
 impl Snapshot {
@@ -54,6 +58,7 @@ impl Snapshot {
             routes: RouteTable::default(),
             policies: PolicyTable::new(local),
             statuses: Statuses::default(),
+            credentials: Credentials::default(),
         }
     }
 

@@ -8,7 +8,8 @@ use super::path::Path;
 use super::schema::{METADATA, nearest};
 use super::yaml::{self, Node, SyntaxError};
 use super::{
-    Scope, destination_rule, endpoint_slice, gateway, name, namespace, node, peer_authentication, pod, salvage,
+    Scope, credential, destination_rule, endpoint_slice, gateway, name, namespace, node, peer_authentication, pod,
+    salvage,
 };
 use super::{service, split, virtual_service};
 use crate::model::{Kind, ObjectId, Severity};
@@ -160,6 +161,7 @@ fn content_of(scope: &Scope<'_>, kind: ItemKind, raw: &Raw<'_>, notes: &mut Note
         ItemKind::Mesh(Kind::DestinationRule) => destination_rule::read(scope, raw, notes),
         ItemKind::Mesh(Kind::Route(kind)) => gateway::route(kind, scope, raw, notes),
         ItemKind::Mesh(Kind::ReferenceGrant) => gateway::reference_grant(raw, notes),
+        ItemKind::Mesh(Kind::Credential(kind)) => credential::read(kind, raw, notes),
         ItemKind::Mesh(Kind::BackendTlsPolicy) => gateway::backend_tls_policy(scope, raw, notes),
         ItemKind::Mesh(Kind::PeerAuthentication) => {
             return peer_authentication::read(scope, raw, true, notes);
@@ -196,6 +198,9 @@ fn identify(kind: ItemKind, meta: &Value, path: &Path, notes: &mut Notes<'_>) ->
 fn unknown_top_fields(kind: ItemKind, value: &Value, path: &Path, notes: &mut Notes<'_>) {
     let fields: &[&str] = match kind {
         ItemKind::Mesh(Kind::EndpointSlice) => &["apiVersion", "kind", "metadata", "addressType", "endpoints", "ports"],
+        ItemKind::Mesh(Kind::Credential(_)) => {
+            &["apiVersion", "kind", "metadata", "data", "stringData", "binaryData", "immutable", "type"]
+        }
         _ => &["apiVersion", "kind", "metadata", "spec", "status"],
     };
     for key in value.as_object().into_iter().flat_map(|fields| fields.keys()) {

@@ -1,7 +1,7 @@
 //! Which kinds there are, and what is made of each.
 
 use super::schema::nearest;
-use crate::model::{Kind, RouteKind, Severity};
+use crate::model::{CredentialKind, Kind, RouteKind, Severity};
 
 /// A kind that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,6 +29,8 @@ impl ItemKind {
             Self::Mesh(Kind::Route(kind)) => kind.as_str(),
             Self::Mesh(Kind::ReferenceGrant) => "ReferenceGrant",
             Self::Mesh(Kind::BackendTlsPolicy) => "BackendTLSPolicy",
+            Self::Mesh(Kind::Credential(CredentialKind::Secret)) => "Secret",
+            Self::Mesh(Kind::Credential(CredentialKind::ConfigMap)) => "ConfigMap",
         }
     }
 }
@@ -55,6 +57,8 @@ const READ: &[(&str, &[&str], ItemKind)] = &[
     ("", &["v1"], ItemKind::Node),
     ("", &["v1"], ItemKind::Mesh(Kind::Workload)),
     ("", &["v1"], ItemKind::Mesh(Kind::Service)),
+    ("", &["v1"], ItemKind::Mesh(Kind::Credential(CredentialKind::Secret))),
+    ("", &["v1"], ItemKind::Mesh(Kind::Credential(CredentialKind::ConfigMap))),
     ("discovery.k8s.io", &["v1"], ItemKind::Mesh(Kind::EndpointSlice)),
     ("networking.istio.io", ISTIO_NETWORKING, ItemKind::Mesh(Kind::VirtualService)),
     ("networking.istio.io", ISTIO_NETWORKING, ItemKind::Mesh(Kind::DestinationRule)),
@@ -90,7 +94,6 @@ const UNSUPPORTED: &[(&str, &[&str], Severity, &str)] = &[
 const CORE: &[&str] = &[
     "Binding",
     "ComponentStatus",
-    "ConfigMap",
     "Endpoints",
     "Event",
     "LimitRange",
@@ -100,7 +103,6 @@ const CORE: &[&str] = &[
     "PodTemplate",
     "ReplicationController",
     "ResourceQuota",
-    "Secret",
     "ServiceAccount",
 ];
 

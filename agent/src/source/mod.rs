@@ -6,6 +6,7 @@
 //! A bad object is refused alone and what was last good stays; a policy that cannot be read denies. Everything that
 //! is not in force as written is a `Finding` with `file:line:column`.
 
+mod credential;
 mod decode;
 mod destination_rule;
 mod document;

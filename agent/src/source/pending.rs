@@ -38,13 +38,6 @@ pub const DESTINATION_RULE: &[Entry] = &[
         Effect::Ignored,
         "only connections of bytes end at that age; for those of requests, write maxRequestsPerConnection",
     ),
-    // Connections.
-    (
-        "*.tls",
-        Effect::Breaks,
-        "the mesh's own mTLS is used where the peer has it, and none elsewhere; use ISTIO_MUTUAL or remove it",
-    ),
-    ("*.proxyProtocol", Effect::Breaks, ""),
     // Without an executor.
     ("*.tunnel", Effect::Breaks, "connections go straight to the endpoints; remove it"),
     (

@@ -1,5 +1,6 @@
-//! An authenticated stream to the peer: HBONE as Istio speaks it, or `underpass/1`.
+//! An authenticated stream to the peer: HBONE as Istio speaks it, `underpass/1`, or TLS as a rule asks for it.
 
 pub mod hbone;
+pub mod origination;
 pub mod tls;
 pub mod underpass;

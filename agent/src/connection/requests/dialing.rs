@@ -5,13 +5,15 @@ use crate::capture::SocketIntent;
 use crate::connection::dial;
 use crate::connection::ends::{self, Proof};
 use crate::connection::failed::{At, Failed};
-use crate::connection::hop::Hop;
+use crate::connection::hop::{self, Hop};
 use crate::model::Workload;
 use crate::policy::{self, Peer};
 use crate::telemetry::Open;
+use crate::tunnel::origination::Inside;
 use crate::tunnel::underpass::{self, CarryError, RefusalCode, SessionStream};
 use crate::vocab::Stage;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// A stream, and what is remembered of it.
 type Connected = (Io, Carrier);
@@ -22,12 +24,18 @@ impl Requests {
     /// # Errors
     /// The stage and reason; nothing of the request was sent.
     pub(super) async fn connect(&self, choice: &Choice) -> Result<Connected, Failed> {
-        match &choice.hop {
-            Hop::SameNode(workload) => self.same_node(workload, choice).await,
-            Hop::Plaintext => self.straight(choice, SocketIntent::Tunnel, None).await,
-            Hop::Underpass(workload) => self.session(workload, choice).await,
-            Hop::Hbone(workload) => self.hbone(workload, choice).await,
-        }
+        let (io, carrier) = match &choice.hop {
+            Hop::SameNode(workload) => self.same_node(workload, choice).await?,
+            Hop::Plaintext => self.straight(choice, SocketIntent::Tunnel, None).await?,
+            Hop::Underpass(workload) => self.session(workload, choice).await?,
+            Hop::Hbone(workload) => self.hbone(workload, choice).await?,
+            Hop::Forbidden => return Err(Failed::new(Stage::Tunnel, "TLS_FAILURE", hop::FORBIDDEN)),
+        };
+        let Some(dress) = self.dress(choice.forward.upstream()) else {
+            return Ok((io, carrier));
+        };
+        let inside = if self.http2.load(Ordering::Relaxed) { Inside::Http2 } else { Inside::Http1 };
+        Ok((Box::pin(dress.put_on(&self.mesh, inside, io)).await?, carrier))
     }
 
     async fn straight(

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 /// A byte stream to an application, by any hop.
 pub enum Io {
@@ -16,6 +17,8 @@ pub enum Io {
     Tcp(TcpStream),
     /// HBONE.
     Hbone(hbone::Stream),
+    /// TLS that a rule asks for, inside any of these.
+    Tls(Box<TlsStream<Io>>),
 }
 
 /// Calls a method of whichever stream it is.
@@ -25,6 +28,7 @@ macro_rules! each {
             Io::Session(stream) => Pin::new(&mut **stream).$method($($argument),*),
             Io::Tcp(stream) => Pin::new(stream).$method($($argument),*),
             Io::Hbone(stream) => Pin::new(stream).$method($($argument),*),
+            Io::Tls(stream) => Pin::new(&mut **stream).$method($($argument),*),
         }
     };
 }
@@ -49,7 +53,7 @@ impl AsyncWrite for Io {
     }
 
     fn is_write_vectored(&self) -> bool {
-        !matches!(self, Self::Hbone(_))
+        !matches!(self, Self::Hbone(_) | Self::Tls(_))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

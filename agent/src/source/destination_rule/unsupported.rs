@@ -1,6 +1,5 @@
 //! What a DestinationRule may say that is not executed. The rest of it is in force.
 
-use crate::source::decode::find;
 use crate::source::notes::Notes;
 use crate::source::path::Path;
 use crate::source::pending::{DESTINATION_RULE, Effect, entry, present};
@@ -11,11 +10,6 @@ pub fn note(unread: &[Path], (spec, base): (&Value, &Path), notes: &mut Notes<'_
     let read = present(DESTINATION_RULE, spec);
     let unread = unread.iter().filter(|path| !read.contains(path));
     for path in read.iter().chain(unread) {
-        // Between workloads of the mesh the identity is always Istio's: it asks for what happens anyway.
-        let mode = |tls: &Value| tls.get("mode").is_some_and(|mode| mode == "ISTIO_MUTUAL");
-        if path.last_key() == "tls" && find(spec, path).is_some_and(mode) {
-            continue;
-        }
         field(path, &base.join(path), notes);
     }
 }

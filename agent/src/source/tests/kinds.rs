@@ -336,7 +336,6 @@ fn kinds_that_are_not_read() {
         format!("apiVersion: {api}\nkind: {kind}\nmetadata: {{name: x}}\nspec: {{anything: 1}}\n")
     };
     for (api, kind, expected) in [
-        ("v1", "Secret", None),
         ("v1", "Node", None),
         ("apps/v1", "Deployment", None),
         ("rbac.authorization.k8s.io/v1", "Role", None),
