@@ -1,6 +1,6 @@
 //! The hop to a request's endpoint.
 
-use super::{Carrier, Choice, Io, Requests};
+use super::{Carrier, Choice, Io, Requests, speaks};
 use crate::capture::SocketIntent;
 use crate::connection::dial;
 use crate::connection::ends::{self, Proof};
@@ -8,6 +8,7 @@ use crate::connection::failed::{At, Failed};
 use crate::connection::hop::{self, Hop};
 use crate::model::Workload;
 use crate::policy::{self, Peer};
+use crate::relay::http::Speaks;
 use crate::telemetry::Open;
 use crate::tunnel::origination::Inside;
 use crate::tunnel::underpass::{self, CarryError, RefusalCode, SessionStream};
@@ -34,7 +35,11 @@ impl Requests {
         let Some(dress) = self.dress(choice.forward.upstream()) else {
             return Ok((io, carrier));
         };
-        let inside = if self.http2.load(Ordering::Relaxed) { Inside::Http2 } else { Inside::Http1 };
+        let inside = match speaks(choice.forward.upstream()) {
+            Speaks::Second => Inside::Http2,
+            Speaks::AsClient if self.http2.load(Ordering::Relaxed) => Inside::Http2,
+            Speaks::AsClient | Speaks::First => Inside::Http1,
+        };
         Ok((Box::pin(dress.put_on(&self.mesh, inside, io)).await?, carrier))
     }
 
