@@ -67,7 +67,7 @@ impl Outbound<'_> {
             Hop::Underpass(workload) => self.tunnelled(workload, hop, to).await,
             Hop::Hbone(workload) => {
                 let at = (&**workload, to.0.address);
-                let stream = dial::hbone(self.mesh, &self.client, at, &self.permit).await?;
+                let stream = dial::hbone(self.mesh, &self.client, at, self.permit).await?;
                 self.record.target(ends::target(hop, to.0, to.1, Proof::Earlier));
                 Ok((Io::Hbone(stream), None))
             }
@@ -88,7 +88,7 @@ impl Outbound<'_> {
 
     async fn tunnelled(&self, workload: &Arc<Workload>, hop: &Hop, to: To<'_>) -> Result<(Io, Option<Open>), Failed> {
         let at = (&**workload, to.0.address);
-        let (_, mut session) = dial::session(self.mesh, &self.client, at, &self.permit).await?;
+        let (_, mut session) = dial::session(self.mesh, &self.client, at, self.permit).await?;
         let (destination, source) = (to.0.address, self.client.address.socket());
         session.open(&underpass::Open { destination, source, confirm: true }).at(Stage::Tunnel, "TUNNEL")?;
         session.accepted().await.map_err(|error| match error {
