@@ -44,6 +44,12 @@ fn routing() {
         pod("half-1", "half", "v1", "e2", http(8080)) + &pod("half-2", "half", "v2", "e2", sleeping()),
         pod("half-tcp-1", "half-tcp", "v1", "e2", tcp(9000, "alive")),
         pod("half-tcp-2", "half-tcp", "v2", "e2", sleeping()) + &pod("none-1", "none", "v1", "e2", sleeping()),
+        // The one that is alive is reached otherwise than by the tunnel that is refused: on this node, in plaintext.
+        service("near", "tcp", 9000) + &pod("near-1", "near", "v1", "e1", tcp(9000, "alive")),
+        pod("near-2", "near", "v2", "e2", sleeping()) + &service("plain", "tcp", 9000),
+        pod("plain-1", "plain", "v1", "e2", tcp(9000, "alive"))
+            .replace("{app: plain,", "{istio.io/dataplane-mode: none, app: plain,"),
+        pod("plain-2", "plain", "v2", "e2", sleeping()),
         SUBSETS.to_owned(),
     ];
     apply(&mut lab, &scene.concat());
@@ -198,9 +204,12 @@ fn missing_port(lab: &mut Lab) {
 }
 
 fn dead_endpoint(lab: &mut Lab) {
-    let seen = tcp_load(lab, CLIENT, "half-tcp:9000", 200);
-    assert_echoed(&seen, 200);
-    assert_eq!(number(&seen["by_prefix"]["alive"]), 200, "{seen:#}");
+    // Each sends before it is answered: what it said goes to the next endpoint after a refusal.
+    for service in ["half-tcp:9000", "near:9000", "plain:9000"] {
+        let seen = tcp_load(lab, CLIENT, service, 100);
+        assert_echoed(&seen, 100);
+        assert_eq!(number(&seen["by_prefix"]["alive"]), 100, "{service}: {seen:#}");
+    }
 }
 
 fn dead_endpoint_of_requests(lab: &mut Lab) {
