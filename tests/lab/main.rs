@@ -4,6 +4,7 @@ mod bad_input;
 mod capture;
 mod certificates;
 mod certificates_peer;
+mod destination_fields;
 mod hbone_interop;
 mod http_case;
 mod http_fields;
