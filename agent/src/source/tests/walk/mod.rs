@@ -16,7 +16,7 @@ use crate::source::{Declared, Text, read_given};
 use leaves::{Kind, Leaf};
 use samples::Sample;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -136,6 +136,11 @@ fn every_leaf_is_implemented_or_reported() {
     if blessing() {
         std::fs::write(here("implemented.txt"), &implemented).unwrap();
     }
+    let listed = std::fs::read_to_string(here("implemented.txt")).unwrap();
+    let (listed, now): (BTreeSet<&str>, BTreeSet<&str>) = (listed.lines().collect(), implemented.lines().collect());
+    let (lost, new): (Vec<_>, Vec<_>) = (listed.difference(&now).collect(), now.difference(&listed).collect());
+    let hint = "review the change, then UNDERPASS_BLESS=1 cargo test -p underpass walk";
+    assert!(lost.is_empty() && new.is_empty(), "{hint}; no longer implemented: {lost:#?}, implemented now: {new:#?}");
 }
 
 #[test]

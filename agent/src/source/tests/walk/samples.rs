@@ -20,6 +20,31 @@ spec: {clusterIP: 10.0.0.2, ports: [{name: http, port: 9080}, {name: grpc, port:
 pub const SUBSETS: &str = r#"
 ---
 apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: other}
+spec: {http: [{route: [{destination: {host: ratings}}]}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: x}
+spec: {http: [{route: [{destination: {host: reviews}}]}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: user}
+spec:
+  hosts: [delegating.example]
+  http:
+  - {match: [{uri: {exact: /1}}], delegate: {name: other}}
+  - {match: [{uri: {exact: /2}}], delegate: {name: x}}
+  - {match: [{uri: {exact: /3}}], delegate: {name: other, namespace: x}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: other, namespace: x}
+spec: {http: [{route: [{destination: {host: reviews.default.svc.cluster.local}}]}]}
+---
+apiVersion: networking.istio.io/v1
 kind: DestinationRule
 metadata: {name: reviews}
 spec: {host: reviews, subsets: [{name: x}]}
@@ -35,6 +60,8 @@ pub const NEUTRAL: &[(&str, &str)] = &[
     ("PeerAuthentication mtls.mode=UNSET", "it inherits, as without a mode"),
     ("VirtualService http[].corsPolicy.unmatchedPreflights=FORWARD", "the default"),
     ("VirtualService http[].corsPolicy.unmatchedPreflights=UNSPECIFIED", "the default"),
+    ("TCPRoute rules[].name", "a name is for people, and connections have no log of rules"),
+    ("TLSRoute rules[].name", "a name is for people, and connections have no log of rules"),
     ("VirtualService http[].redirect.derivePort=FROM_PROTOCOL_DEFAULT", "the default, as in Envoy"),
 ];
 
@@ -49,7 +76,17 @@ pub struct Sample {
 }
 
 /// The kinds of which every leaf has to be right now.
-pub const SETTLED: &[&str] = &["VirtualService", "DestinationRule", "PeerAuthentication"];
+pub const SETTLED: &[&str] = &[
+    "VirtualService",
+    "DestinationRule",
+    "PeerAuthentication",
+    "HTTPRoute",
+    "GRPCRoute",
+    "TCPRoute",
+    "TLSRoute",
+    "ReferenceGrant",
+    "BackendTLSPolicy",
+];
 
 /// The samples of a leaf.
 pub fn of(kind: &Kind, leaf: &Leaf) -> Vec<Sample> {
@@ -192,6 +229,14 @@ const POLICY: &[(&str, &str)] = &[
     ("loadBalancer.localityLbSetting.enabled", r#"{"loadBalancer": {"simple": "RANDOM"}}"#),
     ("loadBalancer.warmup", r#"{"loadBalancer": {"simple": "ROUND_ROBIN", "warmup": {"duration": "1s"}}}"#),
     ("loadBalancer.warmupDurationSecs", r#"{"loadBalancer": {"simple": "ROUND_ROBIN"}}"#),
+    (
+        "connectionPool.http.http2KeepAlive",
+        r#"{"connectionPool": {"http": {"http2KeepAlive": {"interval": "1s", "timeout": "1s"}}}}"#,
+    ),
+    (
+        "outlierDetection.consecutiveLocalOriginFailures",
+        r#"{"outlierDetection": {"splitExternalLocalOriginErrors": true}}"#,
+    ),
     ("outlierDetection", r#"{"outlierDetection": {"consecutive5xxErrors": 3}}"#),
     ("tls", r#"{"tls": {"mode": "SIMPLE"}}"#),
     ("tls.mode", "{}"),
