@@ -6,6 +6,7 @@ use std::time::Duration;
 use underpass_tests::{Lab, until};
 
 use crate::http_case::{Answer, Case, check};
+use crate::http_tables::{ACTIONS, MATCHES, V2};
 use crate::scene::{Pod, SOON, answering, apply, client, http, lab, load, number, service, sleeping, through};
 
 const CLIENT: &str = "east/default/client";
@@ -74,70 +75,13 @@ fn in_force(lab: &mut Lab, cases: &[Case], more: &str) {
     .unwrap();
 }
 
-const V1: &[(&str, &str)] = &[("version", "v1")];
-const V2: &[(&str, &str)] = &[("version", "v2")];
-
 fn matches(lab: &mut Lab) {
-    let case = |field, matching, asks| Case { field, matching, action: "{to}", asks };
-    let cases = [
-        case("uri.exact", "uri: {exact: '{path}/a'}", &[(&[], "/a", V2), (&[], "/a?q=1", V2), (&[], "/a/b", V1)]),
-        case("uri.regex", "uri: {regex: '{path}/[0-9]+'}", &[(&[], "/42", V2), (&[], "/42x", V1)]),
-        case(
-            "ignoreUriCase",
-            "uri: {exact: '{path}/AbC'}, ignoreUriCase: true",
-            &[(&[], "/aBc", V2), (&[], "/ab", V1)],
-        ),
-        case("method", "method: {exact: PUT}", &[(&["-X", "PUT"], "", V2), (&["-X", "POST"], "", V1)]),
-        case(
-            "headers.exact",
-            "headers: {user: {exact: jason}}",
-            &[(&["-H", "user: jason"], "", V2), (&["-H", "user: jasonx"], "", V1), (&[], "", V1)],
-        ),
-        case(
-            "headers.prefix",
-            "headers: {user: {prefix: ja}}",
-            &[(&["-H", "user: jason"], "", V2), (&["-H", "user: j"], "", V1)],
-        ),
-        case(
-            "headers.regex",
-            "headers: {user: {regex: 'j.*n'}}",
-            &[(&["-H", "user: jason"], "", V2), (&["-H", "user: jasonx"], "", V1)],
-        ),
-        case("headers present", "headers: {user: {}}", &[(&["-H", "user: x"], "", V2), (&[], "", V1)]),
-        case(
-            "withoutHeaders",
-            "withoutHeaders: {user: {exact: jason}}",
-            &[(&["-H", "user: jason"], "", V1), (&[], "", V2)],
-        ),
-        case(
-            "queryParams.exact",
-            "queryParams: {q: {exact: 'a'}}",
-            &[(&[], "?q=a", V2), (&[], "?x=1&q=a", V2), (&[], "?q=b", V1)],
-        ),
-        case("queryParams.prefix", "queryParams: {q: {prefix: 'a'}}", &[(&[], "?q=abc", V2), (&[], "?q=ba", V1)]),
-        case("queryParams.regex", "queryParams: {q: {regex: '[0-9]+'}}", &[(&[], "?q=17", V2), (&[], "?q=17a", V1)]),
-        case(
-            "authority",
-            "authority: {exact: shop.example}",
-            &[(&["-H", "host: shop.example"], "", V2), (&[], "", V1)],
-        ),
-        case("scheme", "scheme: {exact: http}", &[(&[], "", V2)]),
-        case("scheme other", "scheme: {exact: https}", &[(&[], "", V1)]),
-        case("port", "port: 8080", &[(&[], "", V2)]),
-        case("port other", "port: 9", &[(&[], "", V1)]),
-        case("sourceLabels", "sourceLabels: {app: client}", &[(&[], "", V2)]),
-        case("sourceLabels other", "sourceLabels: {app: guest}", &[(&[], "", V1)]),
-        case("sourceNamespace", "sourceNamespace: default", &[(&[], "", V2)]),
-        case("sourceNamespace other", "sourceNamespace: other", &[(&[], "", V1)]),
-        case("gateways", "gateways: [mesh]", &[(&[], "", V2)]),
-        case("gateways other", "gateways: [some-gateway]", &[(&[], "", V1)]),
-    ];
-    in_force(lab, &cases, "");
-    check(lab, CLIENT, SHOP, &cases);
+    in_force(lab, MATCHES, "");
+    check(lab, CLIENT, SHOP, MATCHES);
     // The same rules as a client of another namespace and with other labels meets them.
     let guest = |field: &str| {
-        let at = cases.iter().position(|case| case.field == field).unwrap();
-        let url = format!("http://shop.default:8080{}", cases[at].path(at));
+        let at = MATCHES.iter().position(|case| case.field == field).unwrap();
+        let url = format!("http://shop.default:8080{}", MATCHES[at].path(at));
         Answer::to(lab, "east/other/guest", &url, &[]).says("version")
     };
     let seen = ["sourceLabels", "sourceLabels other", "sourceNamespace", "sourceNamespace other"].map(guest);
@@ -145,106 +89,8 @@ fn matches(lab: &mut Lab) {
 }
 
 fn actions(lab: &mut Lab) {
-    let case = |field, action, asks| Case { field, matching: "", action, asks };
-    let cases = [
-        case(
-            "headers.request",
-            "headers: {request: {set: {a: '1'}, add: {b: '2'}, remove: [gone]}}\n{to}",
-            &[(
-                &["-H", "a: 0", "-H", "b: 0", "-H", "gone: x"],
-                "",
-                &[(">a", "1"), (">b", "0, 2"), (">gone", ""), ("version", "v2")],
-            )],
-        ),
-        case(
-            "headers.request.set.host",
-            "headers: {request: {set: {host: new.example}}}\n{to}",
-            &[(&[], "", &[(">host", "new.example")])],
-        ),
-        case(
-            "headers.response",
-            "headers: {response: {set: {a: '1'}, add: {x-pod: more}, remove: [x-pod-cluster]}}\n{to}",
-            &[(&[], "", &[("<a", "1"), ("<x-pod", "shop-v2, more"), ("<x-pod-cluster", "")])],
-        ),
-        case(
-            "route.headers",
-            "route: [{destination: {host: shop, subset: v2}, headers: {request: {set: {d: '1'}}, response: {set: {e: '2'}}}}]",
-            &[(&[], "", &[(">d", "1"), ("<e", "2")])],
-        ),
-        case(
-            "redirect.uri",
-            "redirect: {uri: /new}",
-            &[(&[], "/x", &[("status", "301"), ("<location", "http://shop:8080/new")])],
-        ),
-        case(
-            "redirect.prefixRewrite",
-            "redirect: {prefixRewrite: /new, redirectCode: 307}",
-            &[(&[], "/x?q=1", &[("status", "307"), ("<location", "http://shop:8080/new/x?q=1")])],
-        ),
-        case(
-            "redirect.authority",
-            "redirect: {authority: b.example, scheme: https}",
-            &[(&[], "/x", &[("<location", "https://b.example{path}/x")])],
-        ),
-        case("redirect.port", "redirect: {port: 81}", &[(&[], "", &[("<location", "http://shop:81{path}")])]),
-        case(
-            "rewrite.uri",
-            "rewrite: {uri: /new}\n{to}",
-            &[(&[], "/x?q=1", &[("path", "/new/x?q=1"), ("version", "v2")])],
-        ),
-        case("rewrite.authority", "rewrite: {authority: new.example}\n{to}", &[(&[], "", &[(">host", "new.example")])]),
-        case(
-            "rewrite.uriRegexRewrite",
-            "rewrite: {uriRegexRewrite: {match: '/c[0-9]+/([^/]+)/([^/]+)', rewrite: '/\\2/\\1'}}\n{to}",
-            &[(&[], "/a/b", &[("path", "/b/a")])],
-        ),
-        case(
-            "directResponse",
-            "directResponse: {status: 418, body: {string: 'short and stout'}}",
-            &[(&[], "", &[("status", "418"), ("body", "short and stout")])],
-        ),
-        case(
-            "directResponse.bytes",
-            "directResponse: {status: 200, body: {bytes: aGVsbG8=}}",
-            &[(&[], "", &[("body", "hello")])],
-        ),
-        case(
-            "corsPolicy",
-            "corsPolicy: {allowOrigins: [{exact: 'https://a.example'}], allowMethods: [GET, PUT], allowHeaders: [x-a], \
-              exposeHeaders: [x-pod], maxAge: 1h, allowCredentials: true}\n{to}",
-            &[
-                (
-                    &["-X", "OPTIONS", "-H", "origin: https://a.example", "-H", "access-control-request-method: PUT"],
-                    "",
-                    &[
-                        ("status", "200"),
-                        ("<access-control-allow-origin", "https://a.example"),
-                        ("<access-control-allow-methods", "GET,PUT"),
-                        ("<access-control-allow-headers", "x-a"),
-                        ("<access-control-max-age", "3600"),
-                        ("<access-control-allow-credentials", "true"),
-                        ("version", ""),
-                    ],
-                ),
-                (
-                    &["-H", "origin: https://a.example"],
-                    "",
-                    &[
-                        ("version", "v2"),
-                        ("<access-control-allow-origin", "https://a.example"),
-                        ("<access-control-expose-headers", "x-pod"),
-                    ],
-                ),
-                (
-                    &["-H", "origin: https://evil.example"],
-                    "",
-                    &[("version", "v2"), ("<access-control-allow-origin", "")],
-                ),
-            ],
-        ),
-    ];
-    in_force(lab, &cases, "");
-    check(lab, CLIENT, SHOP, &cases);
+    in_force(lab, MATCHES, "");
+    check(lab, CLIENT, SHOP, ACTIONS);
 }
 
 fn faults(lab: &mut Lab) {

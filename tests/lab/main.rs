@@ -8,6 +8,7 @@ mod destination_fields;
 mod hbone_interop;
 mod http_case;
 mod http_fields;
+mod http_tables;
 mod leaks_count;
 mod observe;
 mod pair;
