@@ -161,6 +161,9 @@ fn request(report: Report) -> RequestRecord {
 
 /// Flags are label values: a peer must not invent series.
 fn known_flag(flag: &str) -> &'static str {
-    const KNOWN: [&str; 10] = ["-", "DC", "UC", "UF", "UH", "NR", "NC", "UPE", "URX", "UT"];
+    const KNOWN: [&str; 17] = [
+        "-", "DC", "DI", "FI", "UC", "UF", "UH", "UO", "NR", "NC", "UPE", "URX", "UT", "UF,URX", "UC,URX", "UT,URX",
+        "UPE,URX",
+    ];
     KNOWN.into_iter().find(|known| *known == flag).unwrap_or("unknown")
 }

@@ -201,7 +201,18 @@ fn flagged<U: Upstreams>(
     if carried.is_ok() {
         record.flag(flag);
     }
-    carried.map_err(|failure| Failure { flag, ..failure })
+    carried.map_err(|failure| Failure { flag: joined(failure.flag, flag), ..failure })
+}
+
+/// What went wrong last and that the retries are used up, as Envoy writes both.
+fn joined(last: &'static str, flag: &'static str) -> &'static str {
+    match (last, flag) {
+        ("UF", "URX") => "UF,URX",
+        ("UC", "URX") => "UC,URX",
+        ("UT", "URX") => "UT,URX",
+        ("UPE", "URX") => "UPE,URX",
+        _ => flag,
+    }
 }
 
 /// The pause before a retry: at least the base, and up to twice as much with each one, but no more than ten times.
