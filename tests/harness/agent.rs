@@ -131,8 +131,10 @@ impl Agent {
         Ok(Samples::parse(&body))
     }
 
-    /// The access log: the JSON lines of target `access`, oldest first.
+    /// The access log: the JSON lines of target `access`, oldest first. The agent gathers lines for 20 ms: those of
+    /// before this call are waited for.
     pub fn access_log(&self) -> Vec<Value> {
+        std::thread::sleep(Duration::from_millis(60));
         let text = std::fs::read_to_string(&self.record.log).unwrap_or_default();
         let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         lines.filter(|line| line["target"] == "access").collect()
