@@ -36,6 +36,8 @@ fn split_requests(lab: &mut Lab, scene: &Scene) -> Result<((String, bool), (Stri
         let seen = load(lab, &["--requests", "20", "--concurrency", "20", "--timeout-ms", "1000"]).ok()?;
         (count(&seen, "v1") + count(&seen, "v2") == 20 && count(&seen, "v3") == 0).then_some(())
     })?;
+    // The destination's agent hears of requests up to 100 ms later.
+    std::thread::sleep(Duration::from_millis(500));
     let before = requests_counted(lab);
     let seen = load(lab, &["--requests", &COUNT.to_string(), "--concurrency", "4"])?;
     let counted = until("metrics count every request", Duration::from_secs(5), || {
