@@ -89,7 +89,7 @@ fn matches(lab: &mut Lab) {
 }
 
 fn actions(lab: &mut Lab) {
-    in_force(lab, MATCHES, "");
+    in_force(lab, ACTIONS, "");
     check(lab, CLIENT, SHOP, ACTIONS);
 }
 

@@ -216,8 +216,6 @@ fn json_lines(lab: &mut Lab) {
     let request = ["method", "path", "authority", "status", "request_bytes", "response_bytes"];
     answering(lab, CLIENT, &format!("{URL}logged"));
     reachable(lab, CLIENT, "lines:9000");
-    // Lines are gathered for 20 ms.
-    std::thread::sleep(Duration::from_millis(200));
     for (agent, reporter) in ends(lab) {
         for (message, server, own) in
             [("request complete", "web", &request[..]), ("connection complete", "lines", &["bytes_sent", "bytes_recv"])]

@@ -32,7 +32,8 @@ const PROGRAMS: [install::Need; 3] = [("tcpdump", "tcpdump"), ("nft", "nftables"
 pub fn run(tier: Tier) -> Result<()> {
     if tier == Tier::Slow {
         crate::fuzz::run()?;
-        return lab(&["--", "--test-threads=1", "fields"]);
+        prepare()?;
+        return lab(&["fields"]);
     }
     if matches!(tier, Tier::Unit | Tier::All) {
         crate::tidy::run()?;
@@ -42,25 +43,29 @@ pub fn run(tier: Tier) -> Result<()> {
     if tier == Tier::Unit {
         return Ok(());
     }
-    install::need(&install::LAB)?;
-    install::need(&PROGRAMS)?;
-    crate::build_programs()?;
+    prepare()?;
     if matches!(tier, Tier::Kernel | Tier::All) {
         cargo(&["test", "--package", "underpass-tests", "--test", "kernel", "--", "--test-threads=1"])?;
     }
     if matches!(tier, Tier::Lab | Tier::All) {
         // The tables of fields are in the slow tier: about one run of four sees a route of before, and why is not known yet.
-        lab(&["--", "--test-threads=1", "--skip", "fields"])?;
+        lab(&["--skip", "fields"])?;
     }
     Ok(())
 }
 
-fn lab(words: &[&str]) -> Result<()> {
+/// What the tiers with root need.
+fn prepare() -> Result<()> {
     install::need(&install::LAB)?;
     install::need(&PROGRAMS)?;
     crate::build_programs()?;
+    Ok(())
+}
+
+/// The lab's tests, chosen by these words.
+fn lab(words: &[&str]) -> Result<()> {
     install::build(&[("underpass", "underpass"), ("underpass-tests", "underpass-echo")])?;
-    cargo(&[&["test", "--package", "underpass-tests", "--test", "lab"], words].concat())
+    cargo(&[&["test", "--package", "underpass-tests", "--test", "lab", "--", "--test-threads=1"], words].concat())
 }
 
 fn cargo(words: &[&str]) -> Result<()> {

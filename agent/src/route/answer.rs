@@ -84,8 +84,10 @@ pub fn grpc_status(status: StatusCode) -> u8 {
     }
 }
 
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+/// Where a gRPC call's status is.
+pub const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+/// What a gRPC client is told beside it.
+pub const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 /// What gRPC wants escaped in a message: all that is not visible ASCII or a space, and the sign that escapes.
 const UNFIT: &AsciiSet = &CONTROLS.add(b'%');
 

@@ -1,5 +1,6 @@
 //! Whether a failed attempt is worth another one, as Envoy means the words of `retryOn`.
 
+use super::answer::GRPC_STATUS;
 use crate::model::http_rule::RetryOn;
 use http::{HeaderMap, HeaderName, StatusCode};
 
@@ -57,7 +58,6 @@ fn grpc_status(headers: &HeaderMap) -> Option<u8> {
 }
 
 const RATE_LIMITED: HeaderName = HeaderName::from_static("x-envoy-ratelimited");
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 #[cfg(test)]
 mod tests {

@@ -5,12 +5,13 @@
 
 use super::access_line::Line;
 use super::logging::LogFormat;
+use crate::vocab::own_shard;
 use parking_lot::{Condvar, Mutex};
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
@@ -101,7 +102,7 @@ impl Writer {
 
     /// Adds lines. One that finds too many waiting is counted and gone.
     pub fn add(&self, make: impl FnOnce(&mut Line)) {
-        let mut line = self.0.shards[thread_number() % self.0.shards.len()].lock();
+        let mut line = self.0.shards[own_shard(self.0.shards.len())].lock();
         if line.text().len() > MOST {
             self.0.dropped.fetch_add(1, Ordering::Relaxed);
             return;
@@ -174,10 +175,4 @@ impl Gathered {
         turn.lines = false;
         (!over).then_some(turn.asked)
     }
-}
-
-fn thread_number() -> usize {
-    static THREADS: AtomicUsize = AtomicUsize::new(0);
-    thread_local!(static NUMBER: usize = THREADS.fetch_add(1, Ordering::Relaxed));
-    NUMBER.with(|number| *number)
 }

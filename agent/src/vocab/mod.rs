@@ -2,6 +2,7 @@
 
 pub mod addr;
 pub mod name;
+pub mod shard;
 pub mod spiffe;
 pub mod stage;
 pub mod traffic;
@@ -10,6 +11,7 @@ pub use addr::{LocalAddr, OrigDst, PeerAddr};
 pub use name::{
     ClusterName, Hostname, Namespace, NetworkName, NodeName, PodId, ServiceAccount, SubsetName, WorkloadId,
 };
+pub use shard::own_shard;
 pub use spiffe::{SpiffeId, TrustDomain};
 pub use stage::{Direction, Stage};
 pub use traffic::Traffic;

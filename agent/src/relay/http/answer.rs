@@ -1,6 +1,7 @@
 //! Answers that we make ourselves, in the words that Istio's users know.
 
 use super::{DialError, Protocol, Refused, Settled};
+use crate::route::answer::{GRPC_MESSAGE, GRPC_STATUS, grpc_status};
 use crate::route::retry::Attempt;
 use http::header::{CONTENT_TYPE, SERVER};
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -112,7 +113,7 @@ pub(super) fn answer(failure: Failure, protocol: Protocol) -> (http::response::P
         return (head, failure.reason, None);
     }
     // A gRPC client reads the status of the call from the headers of an answer without a body ("trailers-only").
-    let code = grpc_status(failure.status);
+    let code = u16::from(grpc_status(failure.status));
     head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     head.headers.insert(GRPC_STATUS, HeaderValue::from(code));
     if let Ok(message) = HeaderValue::from_str(&failure.reason) {
@@ -120,18 +121,3 @@ pub(super) fn answer(failure: Failure, protocol: Protocol) -> (http::response::P
     }
     (head, Cow::Borrowed(""), Some(code))
 }
-
-/// grpc/doc/http-grpc-status-mapping.md.
-fn grpc_status(status: StatusCode) -> u16 {
-    match status.as_u16() {
-        400 => 13,
-        401 => 16,
-        403 => 7,
-        404 => 12,
-        429 | 502 | 503 | 504 => 14,
-        _ => 2,
-    }
-}
-
-pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");

@@ -6,7 +6,6 @@
 use super::Upstreams;
 use super::line::Line;
 use super::session::Sessions;
-use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -119,7 +118,7 @@ impl<U: Upstreams> Pool<U> {
     }
 
     fn mine(&self) -> usize {
-        thread_number() % self.shards.len()
+        own_shard(self.shards.len())
     }
 }
 
@@ -169,16 +168,4 @@ impl<U: Upstreams> Shard<U> {
 /// Nothing panics while it holds a shard but a broken invariant of hyper's; the map itself is whole even then.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn thread_number() -> usize {
-    static THREADS: AtomicUsize = AtomicUsize::new(0);
-    thread_local!(static NUMBER: Cell<Option<usize>> = const { Cell::new(None) });
-    NUMBER.with(|number| {
-        number.get().unwrap_or_else(|| {
-            let next = THREADS.fetch_add(1, Ordering::Relaxed);
-            number.set(Some(next));
-            next
-        })
-    })
 }

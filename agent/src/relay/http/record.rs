@@ -1,6 +1,6 @@
 //! One request's account, handed in exactly once, also when its future is dropped.
 
-use super::answer::{Failure, GRPC_STATUS, Kind};
+use super::answer::{Failure, Kind};
 use super::body::Meter;
 use super::deadline::Deadline;
 use super::outcome::NOTHING;

@@ -20,11 +20,15 @@ impl Reading<'_, '_> {
         let default = [RawHttp::default()];
         let raw = raw.unwrap_or(&default);
         let path = spec.key("rules");
-        self.count(raw.len(), &path);
-        let matches = raw.iter().map(|rule| rule.matches.len()).sum();
-        self.at_most(matches, MAX_MATCHES, &path);
+        self.sizes(raw.iter().map(|rule| rule.matches.len()), &path);
         self.rule_names(raw.iter().map(|rule| rule.name.as_deref()), &path);
         raw.iter().enumerate().map(|(at, raw)| self.http_rule(raw, &path.index(at))).collect()
+    }
+
+    /// How many rules there may be, and how many matches in all of them.
+    fn sizes(&mut self, matches: impl ExactSizeIterator<Item = usize>, path: &Path) {
+        self.count(matches.len(), path);
+        self.at_most(matches.sum(), MAX_MATCHES, path);
     }
 
     fn http_rule(&mut self, raw: &RawHttp, path: &Path) -> RankedRule {
@@ -52,9 +56,7 @@ impl Reading<'_, '_> {
         let default = [GrpcRule::default()];
         let raw = raw.unwrap_or(&default);
         let path = spec.key("rules");
-        self.count(raw.len(), &path);
-        let matches = raw.iter().map(|rule| rule.matches.len()).sum();
-        self.at_most(matches, MAX_MATCHES, &path);
+        self.sizes(raw.iter().map(|rule| rule.matches.len()), &path);
         self.rule_names(raw.iter().map(|rule| rule.name.as_deref()), &path);
         raw.iter().enumerate().map(|(at, raw)| self.grpc_rule(raw, &path.index(at))).collect()
     }
