@@ -9,6 +9,8 @@ use anyhow::{Context, Result, ensure};
 const LINKER: &str = "bpf-linker";
 /// The release that was tried.
 const LINKER_VERSION: &str = "0.13.0";
+/// The oldest LLVM that this release can be built for.
+const OLDEST_LLVM: u32 = 21;
 /// Compiler and library sources that match: the backport first, which has what edition 2024 needs on Debian 12.
 const DEBIAN: [[&str; 2]; 2] = [["rustc-web", "rust-web-src"], ["rustc", "rust-src"]];
 
@@ -53,7 +55,7 @@ impl Way {
     /// # Errors
     /// What is missing, how it is installed by hand, and why that failed here.
     pub fn toolchain(self) -> Result<Toolchain> {
-        if self.install && !self.compiler.has_sources() {
+        if self.install && !self.compiler.will_do() {
             self.compiler.install()?;
         }
         let llvm = self.compiler.llvm()?;
@@ -123,6 +125,11 @@ impl Compiler {
         Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/core/Cargo.toml").is_file()
     }
 
+    /// Whether there is nothing to install: its library's sources are here, and a linker can be built for its LLVM.
+    fn will_do(&self) -> bool {
+        self.has_sources() && self.llvm().is_ok_and(|llvm| llvm >= OLDEST_LLVM)
+    }
+
     fn install(&self) -> Result<()> {
         let by_hand = match self {
             Self::Nightly => {
@@ -188,16 +195,11 @@ fn apt_install(packages: &[&str]) -> Result<()> {
     let user = said(Command::new("id").arg("-u"))?;
     ensure!(user.trim() == "0", "installing {} needs root", packages.join(" "));
     eprintln!("installing {} ...", packages.join(" "));
-    let install = || {
-        let mut apt = Command::new("apt-get");
-        apt.env("DEBIAN_FRONTEND", "noninteractive");
-        said(apt.args(["install", "-y", "-qq", "--no-install-recommends"]).args(packages))
-    };
-    if install().is_err() {
-        // A fresh machine has no package lists yet, or old ones.
-        said(Command::new("apt-get").args(["update", "-qq"]))?;
-        install()?;
-    }
+    // A fresh machine has no package lists yet, or old ones: their compiler may be older than the one that there is.
+    said(Command::new("apt-get").args(["update", "-qq"]))?;
+    let mut apt = Command::new("apt-get");
+    apt.env("DEBIAN_FRONTEND", "noninteractive");
+    said(apt.args(["install", "-y", "-qq", "--no-install-recommends"]).args(packages))?;
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use super::{DialError, Protocol, Refused, Settled};
 use crate::route::answer::{GRPC_MESSAGE, GRPC_STATUS, grpc_status};
 use crate::route::retry::Attempt;
 use http::header::{CONTENT_TYPE, SERVER};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 use std::borrow::Cow;
 
 /// Why a request got no answer from the application.

@@ -6,6 +6,7 @@
 use super::Upstreams;
 use super::line::Line;
 use super::session::Sessions;
+use crate::vocab::own_shard;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -6,6 +6,7 @@ use super::deadline::Deadline;
 use super::outcome::NOTHING;
 use super::serve::Relay;
 use super::{RequestOutcome, Settled, Upstreams};
+use crate::route::answer::GRPC_STATUS;
 use http::HeaderMap;
 use http::request::Parts;
 use std::sync::Arc;
