@@ -20,7 +20,7 @@ pub use endpoint::{Endpoint, InFlight, Load, Outcome, Place};
 pub use group::{Group, ServicePolicy, Setting};
 pub use loads::Loads;
 pub use outlier::Ejections;
-pub use pick::{Caller, pick};
+pub use pick::{Caller, Reach, pick, pick_within};
 pub use standing::{Limit, Overflow, Slot, Standing};
 pub use standings::{Standings, UpstreamKey};
 pub use table::hash;

@@ -30,9 +30,30 @@ pub struct Caller<'a> {
     pub now: Instant,
 }
 
+/// Which tiers of endpoints are looked through: by nearness they are localities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// The one that is drawn, then all others.
+    All,
+    /// The one that is drawn. Where traffic is shared out among tiers, none is nearer than another: all.
+    Near,
+    /// Those that nothing was tried in, then none.
+    Elsewhere,
+}
+
 /// An endpoint of the group for a client, neither out nor tried; none when there is none left. A client that used an
 /// endpoint's own address, of a headless Service, has chosen already.
 pub fn pick(group: &Group, caller: &Caller<'_>, tried: &[SocketAddr], rng: &mut Rng) -> Option<Arc<Endpoint>> {
+    pick_within(group, caller, (tried, Reach::All), rng)
+}
+
+/// As [`pick`], of a part of the group.
+pub fn pick_within(
+    group: &Group,
+    caller: &Caller<'_>,
+    (tried, reach): (&[SocketAddr], Reach),
+    rng: &mut Rng,
+) -> Option<Arc<Endpoint>> {
     if let Some(chosen) = group.at(caller.used) {
         return (!tried.contains(&caller.used)).then(|| Arc::clone(chosen));
     }
@@ -41,13 +62,13 @@ pub fn pick(group: &Group, caller: &Caller<'_>, tried: &[SocketAddr], rng: &mut 
         return as_used(group, caller, tried);
     }
     let Some(lasts) = group.sticky else {
-        return anew(group, caller, tried, rng);
+        return anew(group, caller, (tried, reach), rng);
     };
     let clients = group.standing.clients();
     let client = own_address(caller)?;
     let kept = clients.endpoint_of(client, caller.now, lasts).filter(|address| !tried.contains(address));
     let picked = kept.and_then(|address| still_there(group, caller, address));
-    let picked = picked.or_else(|| anew(group, caller, tried, rng))?;
+    let picked = picked.or_else(|| anew(group, caller, (tried, reach), rng))?;
     clients.keep(client, picked.address, caller.now, lasts);
     Some(picked)
 }
@@ -71,7 +92,12 @@ fn still_there(group: &Group, caller: &Caller<'_>, address: SocketAddr) -> Optio
     })
 }
 
-fn anew(group: &Group, caller: &Caller<'_>, tried: &[SocketAddr], rng: &mut Rng) -> Option<Arc<Endpoint>> {
+fn anew(
+    group: &Group,
+    caller: &Caller<'_>,
+    (tried, reach): (&[SocketAddr], Reach),
+    rng: &mut Rng,
+) -> Option<Arc<Endpoint>> {
     group.with_lane(caller, |lane| {
         let drawn = || caller.hash.map_or_else(|| rng.f64(), fraction);
         let ejections = group.standing.ejections();
@@ -80,7 +106,9 @@ fn anew(group: &Group, caller: &Caller<'_>, tried: &[SocketAddr], rng: &mut Rng)
         let warming = group.warm_at.is_some_and(|end| caller.now < end);
         let mut turn = Turn { group, caller, tried, rng, panics, all_usable, warming };
         let order = std::iter::once(first).chain((0..lane.tiers.len()).filter(|at| *at != first));
-        for tier in order.filter_map(|at| lane.tiers.get(at)) {
+        let most = if reach == Reach::Near && !lane.by_weight { 1 } else { usize::MAX };
+        let untouched = |tier: &&Tier| reach != Reach::Elsewhere || !tier.has_any(tried);
+        for tier in order.take(most).filter_map(|at| lane.tiers.get(at)).filter(untouched) {
             if let Some(at) = turn.within(tier.endpoints(), tier) {
                 return Some(Arc::clone(&tier.endpoints()[at]));
             }

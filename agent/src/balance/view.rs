@@ -6,6 +6,7 @@ use super::{Endpoint, outlier::Ejections};
 use crate::model::traffic_policy::HashTable;
 use crate::model::{Locality, Workload};
 use crate::vocab::{ClusterName, NodeName};
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -60,7 +61,7 @@ impl Class {
 #[derive(Debug)]
 pub struct Lane {
     pub(super) tiers: Box<[Tier]>,
-    by_weight: bool,
+    pub(super) by_weight: bool,
 }
 
 impl Lane {
@@ -128,6 +129,12 @@ impl Tier {
 
     pub(super) fn endpoints(&self) -> &[Arc<Endpoint>] {
         &self.members[self.range.clone()]
+    }
+
+    /// Whether one of these addresses is among them.
+    pub(super) fn has_any(&self, addresses: &[SocketAddr]) -> bool {
+        let here = |address| self.endpoints().binary_search_by_key(address, |endpoint| endpoint.address).is_ok();
+        addresses.iter().any(here)
     }
 
     /// The table for consistent hashing, made when it is first asked for.

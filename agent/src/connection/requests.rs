@@ -14,7 +14,7 @@ use super::ends::{self, Proof};
 use super::failed::Failed;
 use super::hop::{self, Hop};
 use super::{ATTEMPTS, Mesh};
-use crate::balance::{self, Endpoint, InFlight, Limit, Overflow, Slot};
+use crate::balance::{self, Endpoint, InFlight, Limit, Overflow, Reach, Slot};
 use crate::model::AppProtocol;
 use crate::model::traffic_policy::H2Upgrade;
 use crate::policy::{self, Permit};
@@ -111,6 +111,9 @@ pub struct Carrier {
     twin: Option<Arc<Open>>,
 }
 
+/// Endpoints that are not wanted, and how far to look for others.
+type But<'a> = (&'a [SocketAddr], Reach);
+
 impl Upstreams for Requests {
     type Io = Io;
     type Handle = Carrier;
@@ -130,7 +133,7 @@ impl Upstreams for Requests {
             route::Verdict::Answer(answer) => Verdict::Answer(answer),
             route::Verdict::Forward(forward) => {
                 let affinity = forward.upstream().hash(request, self.client.address.ip());
-                let endpoint = self.pick(forward.upstream(), affinity.hash, &[]);
+                let endpoint = self.pick(forward.upstream(), affinity.hash, (&[], Reach::All));
                 let unavailable = |flag, reason| refused(StatusCode::SERVICE_UNAVAILABLE, flag, reason);
                 let endpoint = endpoint.ok_or_else(|| unavailable("UH", "no healthy upstream".to_owned()))?;
                 let slot = forward.upstream().admit_request();
@@ -166,7 +169,7 @@ impl Upstreams for Requests {
 
     fn mirrors(&self, target: &Chosen) -> Vec<Chosen> {
         let mirrors = target.0.forward.mirrors().iter().map(|upstream| Forward::plain(Arc::clone(upstream)));
-        mirrors.filter_map(|forward| self.choose(&forward, &Affinity::default(), &[])).collect()
+        mirrors.filter_map(|forward| self.choose(&forward, &Affinity::default(), (&[], Reach::All))).collect()
     }
 
     fn key(&self, target: &Chosen) -> Key {
@@ -190,14 +193,16 @@ impl Upstreams for Requests {
 
     fn another(&self, tried: &[Chosen]) -> Option<Chosen> {
         let last = tried.last().filter(|_| tried.len() < ATTEMPTS)?;
-        self.choose(&last.0.forward, &last.0.affinity, &addresses(tried))
+        self.choose(&last.0.forward, &last.0.affinity, (&addresses(tried), Reach::All))
     }
 
     fn again(&self, tried: &[Chosen]) -> Option<Chosen> {
         let Choice { forward, affinity, .. } = &*tried.last()?.0;
-        let elsewhere = forward.retry().is_some_and(|retry| retry.other_host);
-        let other = if elsewhere { self.choose(forward, affinity, &addresses(tried)) } else { None };
-        other.or_else(|| self.choose(forward, affinity, &[]))
+        let seen = addresses(tried);
+        route::retry::reaches(forward.retry()?, tried.len()).iter().find_map(|(other, reach)| {
+            let but = if *other { seen.as_slice() } else { &[] };
+            self.choose(forward, affinity, (but, *reach))
+        })
     }
 
     fn admit_retry(&self, target: &Chosen) -> Option<Slot> {
@@ -251,13 +256,13 @@ impl Requests {
         }
     }
 
-    fn pick(&self, upstream: &Upstream, hash: Option<u64>, tried: &[SocketAddr]) -> Option<Arc<Endpoint>> {
-        balance::pick(&upstream.group, &self.client.caller(self.original, hash), tried, &mut Rng::new())
+    fn pick(&self, upstream: &Upstream, hash: Option<u64>, but: But<'_>) -> Option<Arc<Endpoint>> {
+        balance::pick_within(&upstream.group, &self.client.caller(self.original, hash), but, &mut Rng::new())
     }
 
     /// An endpoint for another attempt, or for a copy; the source's permission to go there is asked for again.
-    fn choose(&self, forward: &Forward, affinity: &Affinity, tried: &[SocketAddr]) -> Option<Chosen> {
-        let endpoint = self.pick(forward.upstream(), affinity.hash, tried)?;
+    fn choose(&self, forward: &Forward, affinity: &Affinity, but: But<'_>) -> Option<Chosen> {
+        let endpoint = self.pick(forward.upstream(), affinity.hash, but)?;
         let original = OrigDst::new(endpoint.address);
         let now = self.mesh.snapshots.load();
         let permit = policy::authorize_outbound(&now.policies, &self.client.workload, original).ok()?;

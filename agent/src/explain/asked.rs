@@ -3,7 +3,7 @@
 use super::{Question, Unanswered};
 use crate::model::Workload;
 use crate::route::backends::Port;
-use crate::route::{Frontend, RouteTable};
+use crate::route::{Frontend, RouteTable, edits};
 use crate::snapshot::Snapshot;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
@@ -79,7 +79,8 @@ pub(super) fn request(question: &Question, frontend: &Frontend) -> Result<Parts,
     let method = question.method.as_deref().unwrap_or("GET");
     let method: Method = method.parse().map_err(|_| wrong(format!("{method} is not a method")))?;
     let path = question.path.as_deref().unwrap_or("/");
-    let uri: Uri = path.parse().map_err(|_| wrong(format!("{path} is not a path")))?;
+    let mut uri: Uri = path.parse().map_err(|_| wrong(format!("{path} is not a path")))?;
+    edits::normalise(&mut uri).map_err(|nul| wrong(nul.to_string()))?;
     let (mut parts, ()) = Request::new(()).into_parts();
     (parts.method, parts.uri) = (method, uri);
     let host = HeaderValue::from_str(frontend.backends().host().as_str());

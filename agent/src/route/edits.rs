@@ -1,10 +1,12 @@
 //! Changes of headers and of a request's target.
 
 use crate::model::http_rule::HeaderOps;
+use crate::vocab::{NulInPath, normalised};
 use http::header::HOST;
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Uri};
+use std::borrow::Cow;
 
 /// Operations on headers, one list after the other.
 #[derive(Clone, Debug, Default)]
@@ -71,6 +73,17 @@ impl NewAuthority {
             request.headers.insert(HOST, self.value.clone());
         }
     }
+}
+
+/// Gives the target's path its one spelling; whether it had another.
+///
+/// # Errors
+/// It has none.
+pub fn normalise(uri: &mut Uri) -> Result<bool, NulInPath> {
+    let Cow::Owned(path) = normalised(uri.path())? else { return Ok(false) };
+    let path = uri.query().map_or_else(|| path.clone(), |query| format!("{path}?{query}"));
+    retarget(uri, path);
+    Ok(true)
 }
 
 /// Gives the target this path and query.

@@ -1,7 +1,8 @@
 //! Whether a failed attempt is worth another one, as Envoy means the words of `retryOn`.
 
 use super::answer::GRPC_STATUS;
-use crate::model::http_rule::RetryOn;
+use crate::balance::Reach;
+use crate::model::http_rule::{Retry, RetryOn};
 use http::{HeaderMap, HeaderName, StatusCode};
 
 /// What became of one attempt.
@@ -37,6 +38,18 @@ pub fn worth(on: &RetryOn, attempt: &Attempt<'_>) -> bool {
         Attempt::RefusedStream => unanswered || on.refused_stream,
         Attempt::TimedOut => unanswered || on.timed_out,
         Attempt::Answered { status, headers } => answered(on, status, headers),
+    }
+}
+
+/// Where the attempt after so many others looks for an endpoint, first to last: whether only among those that were not
+/// tried, and how far. With `retryRemoteLocalities` the second retry leaves the localities of those before it (Envoy's
+/// `previous_priorities`, as Istio sets it); without, retries stay where a first attempt would go.
+pub fn reaches(retry: &Retry, attempts: usize) -> &'static [(bool, Reach)] {
+    match (retry.remote_localities && attempts >= 2, retry.other_host) {
+        (true, true) => &[(true, Reach::Elsewhere), (true, Reach::All), (false, Reach::All)],
+        (true, false) => &[(true, Reach::Elsewhere), (false, Reach::All)],
+        (false, true) => &[(true, Reach::Near), (false, Reach::Near), (false, Reach::All)],
+        (false, false) => &[(false, Reach::Near), (false, Reach::All)],
     }
 }
 

@@ -13,7 +13,7 @@ use crate::model::HttpRule;
 use crate::model::http_rule::Retry;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 /// The decision on one request.
@@ -101,9 +101,9 @@ impl Forward {
         self.model()?.timeout
     }
 
-    /// When and how often a failed attempt is repeated.
+    /// When and how often a failed attempt is repeated; where no rule has a say, as Istio does.
     pub fn retry(&self) -> Option<&Retry> {
-        self.model()?.retry.as_ref()
+        self.model().map_or(Some(&USUAL), |rule| rule.retry.as_ref())
     }
 
     /// Where copies of this request go.
@@ -122,3 +122,5 @@ impl Forward {
         Some((taken, treatment, treatment.ways.get(taken.at)?))
     }
 }
+
+static USUAL: LazyLock<Retry> = LazyLock::new(Retry::usual);

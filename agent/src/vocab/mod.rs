@@ -2,6 +2,7 @@
 
 pub mod addr;
 pub mod name;
+pub mod path;
 pub mod shard;
 pub mod spiffe;
 pub mod stage;
@@ -11,6 +12,7 @@ pub use addr::{LocalAddr, OrigDst, PeerAddr};
 pub use name::{
     ClusterName, Hostname, Namespace, NetworkName, NodeName, PodId, ServiceAccount, SubsetName, WorkloadId,
 };
+pub use path::{NulInPath, normalised};
 pub use shard::own_shard;
 pub use spiffe::{SpiffeId, TrustDomain};
 pub use stage::{Direction, Stage};

@@ -62,6 +62,13 @@ impl Bench {
         pick(&self.group, &caller, tried, &mut self.rng)
     }
 
+    /// The number of a picked endpoint but those of these numbers; 0 where there is none.
+    pub fn within(&mut self, tried: &[usize], reach: Reach) -> usize {
+        let tried: Vec<SocketAddr> = tried.iter().map(|n| self.one(*n).address).collect();
+        let caller = Caller { client: &self.client, used: self.used, hash: self.hash, now: self.now };
+        pick_within(&self.group, &caller, (&tried, reach), &mut self.rng).map_or(0, |endpoint| number(&endpoint))
+    }
+
     /// The last number of the picked address; 0 where none was.
     pub fn pick(&mut self) -> usize {
         self.but(&[]).map_or(0, |endpoint| number(&endpoint))

@@ -168,3 +168,30 @@ fn a_node_local_service_has_no_other_endpoints() {
     bench.client = at("client", "10.9.0.1", "us/c/1");
     assert_eq!(bench.pick(), 0);
 }
+
+#[test]
+fn retries_stay_in_a_locality_or_leave_those_that_were_tried() {
+    let mut bench = Bench::new(judged(outlier()), placed(&["eu/a/1", "eu/a/1", "eu/b/1", "us/c/1"]));
+    for (tried, reach, expected) in [
+        (&[][..], Reach::Near, [true, true, false, false]),
+        (&[1], Reach::Near, [false, true, false, false]),
+        (&[1], Reach::All, [false, true, false, false]),
+        (&[1, 2], Reach::All, [false, false, true, false]),
+        (&[1], Reach::Elsewhere, [false, false, true, false]),
+        (&[1, 3], Reach::Elsewhere, [false, false, false, true]),
+    ] {
+        let picked: Vec<usize> = (0..100).map(|_| bench.within(tried, reach)).collect();
+        let among = [1, 2, 3, 4].map(|n| picked.contains(&n));
+        assert_eq!((among, picked.contains(&0)), (expected, false), "{tried:?} {reach:?}");
+    }
+    assert_eq!(bench.within(&[1, 2], Reach::Near), 0);
+    assert_eq!(bench.within(&[1, 3, 4], Reach::Elsewhere), 0);
+}
+
+#[test]
+fn shared_out_localities_are_all_near() {
+    let shares = vec![("eu/*".into(), vec![("eu/a/*".into(), 50), ("eu/b/*".into(), 50)])];
+    let mut bench = Bench::new(local(LocalityPolicy::Distribute(shares)), placed(&["eu/a/1", "eu/b/1"]));
+    assert_eq!((0..20).map(|_| bench.within(&[1], Reach::Near)).max(), Some(2));
+    assert_eq!((0..20).map(|_| bench.within(&[1], Reach::Near)).min(), Some(2));
+}

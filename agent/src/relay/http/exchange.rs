@@ -8,7 +8,8 @@ use super::response::ResponseBody;
 use super::serve::Relay;
 use super::{Protocol, Speaks, Upstreams, Verdict};
 use super::{attempts, dialect, drain, hops, mirror, upgrade};
-use crate::route;
+use crate::route::{self, edits};
+use crate::vocab::NulInPath;
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST};
 use http::request::Parts;
@@ -27,6 +28,14 @@ pub(super) async fn exchange<U: Upstreams>(relay: Arc<Relay<U>>, request: Reques
     let mut record = Record::open(&relay, &head);
     if !has_one_host(&head) {
         return refuse_and_close(record);
+    }
+    match edits::normalise(&mut head.uri) {
+        Ok(false) => {}
+        Ok(true) => record.outcome.uri = head.uri.clone(),
+        Err(NulInPath) => {
+            drain::drain(&head, incoming).await;
+            return refuse(record, unreadable());
+        }
     }
     let ruling = match relay.upstreams.route(&head) {
         Ok(ruling) => ruling,
@@ -175,6 +184,10 @@ fn refuse_and_close<U: Upstreams>(record: Box<Record<U>>) -> Answer<U> {
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     answer
+}
+
+fn unreadable() -> Failure {
+    Failure::last(StatusCode::BAD_REQUEST, "DPE", "the path has an escaped NUL")
 }
 
 /// An application that switches protocols without being asked is broken (RFC 9110 section 7.8).

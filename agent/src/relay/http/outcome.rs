@@ -10,7 +10,7 @@ use std::time::Duration;
 pub struct RequestOutcome {
     /// The method.
     pub method: Method,
-    /// The request target as the client sent it.
+    /// The request target as the client sent it, its path in the one spelling that rules are about.
     pub uri: Uri,
     /// The `Host` header of HTTP/1.
     pub host: Option<HeaderValue>,

@@ -27,7 +27,8 @@ pub trait Upstreams: Send + Sync + 'static {
     /// A place among a limited number of connections.
     type Place: Send + 'static;
 
-    /// Decides for one request. Called once per request, with the headers as the client sent them.
+    /// Decides for one request. Called once per request, with the headers as the client sent them, and the path as
+    /// [`crate::vocab::normalised`] has it.
     ///
     /// # Errors
     /// The answer that the client gets instead.

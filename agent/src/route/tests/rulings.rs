@@ -285,5 +285,6 @@ fn a_rule_says_how_long_and_how_often() {
     assert_eq!((forward.timeout(), forward.retry()), (Some(Duration::from_secs(3)), Some(&retry)));
     assert_eq!(forward.rule().map(|name| &**name), Some("named"));
     let forward = Forward::plain(forward.upstream().clone());
-    assert_eq!((forward.timeout(), forward.retry(), forward.rule(), forward.mirrors().len()), (None, None, None, 0));
+    assert_eq!((forward.timeout(), forward.rule(), forward.mirrors().len()), (None, None, 0));
+    assert_eq!(forward.retry(), Some(&Retry::usual()), "as Istio does where nothing is said");
 }

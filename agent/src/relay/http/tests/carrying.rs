@@ -197,3 +197,31 @@ async fn a_body_flows_no_faster_than_it_is_read() {
     let outcome = bench.outcomes(1).await.remove(0);
     assert_eq!((outcome.response_bytes, outcome.flag), (ALL as u64, "-"));
 }
+
+#[tokio::test]
+async fn rules_and_applications_see_one_spelling_of_a_path() {
+    let (app, seen) = answering(OK).await;
+    let bench = Bench::new(vec![app]).await;
+    let mut client = bench.connect().await;
+    for (sent, status) in [
+        ("/a/../b?x=/../y", "200"),
+        ("/%61//%2e%2E\\c", "200"),
+        ("http://a/d/./e", "200"),
+        ("/x/../nowhere", "404"),
+        ("/%6eowhere", "404"),
+        ("/a%00", "400"),
+    ] {
+        client.write_all(format!("GET {sent} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await.unwrap();
+        let answer = until(&mut client, "\r\n\r\n").await;
+        assert_eq!(answer.split(' ').nth(1).unwrap(), status, "{sent}");
+        let length =
+            answer.to_ascii_lowercase().split_once("content-length: ").unwrap().1.split_once('\r').unwrap().0.parse();
+        client.read_exact(&mut vec![0; length.unwrap()]).await.unwrap();
+    }
+    let seen = seen.lock().unwrap().clone();
+    let targets: Vec<_> =
+        seen.lines().filter_map(|line| line.strip_prefix("GET ")?.strip_suffix(" HTTP/1.1")).collect();
+    assert_eq!(targets, ["/b?x=/../y", "/a/c", "http://a/d/e"]);
+    let outcomes = bench.outcomes(6).await;
+    assert_eq!((outcomes[0].path(), outcomes[5].status, outcomes[5].flag), ("/b?x=/../y", 400, "DPE"));
+}
