@@ -64,6 +64,7 @@ pub fn pod(desired: &Desired, pod: &PodRecord, node: &Node, ready: bool) -> Valu
         spec["serviceAccountName"] = json!("default");
     }
     let status = if ready { "True" } else { "False" };
+    let condition = |kind: &str| json!({"type": kind, "status": status, "lastTransitionTime": pod.made});
     json!({
         "apiVersion": "v1",
         "kind": "Pod",
@@ -73,7 +74,7 @@ pub fn pod(desired: &Desired, pod: &PodRecord, node: &Node, ready: bool) -> Valu
             "phase": if ready { "Running" } else { "Pending" },
             "podIP": pod.v4,
             "podIPs": [{"ip": pod.v4}, {"ip": pod.v6}],
-            "conditions": [{"type": "Ready", "status": status}, {"type": "ContainersReady", "status": status}],
+            "conditions": [condition("Ready"), condition("ContainersReady")],
         },
     })
 }

@@ -132,6 +132,7 @@ fn new_pod(
         netns,
         v4,
         v6,
+        made: humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string(),
         containers: Vec::new(),
     }))
 }

@@ -61,6 +61,9 @@ pub struct PodRecord {
     pub v4: Ipv4Addr,
     /// Its addresses.
     pub v6: Ipv6Addr,
+    /// When it was made, as Kubernetes writes times.
+    #[serde(default)]
+    pub made: String,
     /// Its processes, one for each container.
     pub containers: Vec<ContainerRecord>,
 }

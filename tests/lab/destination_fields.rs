@@ -8,8 +8,8 @@ use underpass_tests::{Lab, until};
 
 use crate::http_case::Answer;
 use crate::scene::{
-    Pod, SOON, answering, apply, assert_answered, client, delete, finish, hold, http, lab, load, number, reachable,
-    service, tcp, tcp_load, through,
+    Pod, SOON, answering, apply, assert_answered, client, delete, destination_rule, finish, hold, http, lab, load,
+    number, reachable, service, tcp, tcp_load, through,
 };
 
 const CLIENT: &str = "east/default/client";
@@ -71,20 +71,13 @@ fn destination_fields() {
     );
 }
 
-fn rule(host: &str, policy: &str) -> String {
-    format!(
-        "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: {host}}}\n\
-         spec:\n  host: {host}\n  trafficPolicy: {policy}\n"
-    )
-}
-
 /// The versions that answered so many requests, in order.
 fn versions(lab: &Lab, count: usize, more: &[&str]) -> Vec<String> {
     (0..count).map(|_| Answer::to(lab, CLIENT, SHOP, more).says("version")).collect()
 }
 
 fn round_robin(lab: &mut Lab) {
-    apply(lab, &rule("shop", "{loadBalancer: {simple: ROUND_ROBIN}}"));
+    apply(lab, &destination_rule("shop", "{loadBalancer: {simple: ROUND_ROBIN}}"));
     let in_turn = || {
         let seen = versions(lab, 6, &[]);
         let different = seen.windows(3).all(|three| three.iter().collect::<BTreeSet<_>>().len() == 3);
@@ -95,7 +88,13 @@ fn round_robin(lab: &mut Lab) {
 
 fn consistent_hash(lab: &mut Lab) {
     for table in ["", ", maglev: {}"] {
-        apply(lab, &rule("shop", &format!("{{loadBalancer: {{consistentHash: {{httpHeaderName: user{table}}}}}}}")));
+        apply(
+            lab,
+            &destination_rule(
+                "shop",
+                &format!("{{loadBalancer: {{consistentHash: {{httpHeaderName: user{table}}}}}}}"),
+            ),
+        );
         let user = |n: usize| format!("user: {n}");
         let settled = || {
             let seen: BTreeSet<_> = versions(lab, 8, &["-H", &user(1)]).into_iter().collect();
@@ -106,7 +105,7 @@ fn consistent_hash(lab: &mut Lab) {
         assert_eq!(all.len(), 3, "users are spread: {all:?}");
     }
     let cookie = "{loadBalancer: {consistentHash: {httpCookie: {name: stay, ttl: 60s}}}}";
-    apply(lab, &rule("shop", cookie));
+    apply(lab, &destination_rule("shop", cookie));
     until("a cookie is made", SOON, || {
         let first = Answer::to(lab, CLIENT, SHOP, &[]);
         let made = first.says("<set-cookie");
@@ -119,7 +118,7 @@ fn consistent_hash(lab: &mut Lab) {
 }
 
 fn too_many_requests(lab: &mut Lab) {
-    apply(lab, &rule("shop", "{connectionPool: {http: {http2MaxRequests: 2}}}"));
+    apply(lab, &destination_rule("shop", "{connectionPool: {http: {http2MaxRequests: 2}}}"));
     let url = format!("{SHOP}/delay/300");
     let words = ["--requests", "20", "--concurrency", "10", "--new-connection", "true"];
     let some = || {
@@ -128,7 +127,7 @@ fn too_many_requests(lab: &mut Lab) {
         (of("503") > 0 && of("200") >= 2).then(|| assert_eq!(of("503") + of("200"), 20, "{seen:#}"))
     };
     until("what is too much is answered with 503", SOON, some).unwrap();
-    delete(lab, &rule("shop", "{}"));
+    delete(lab, &destination_rule("shop", "{}"));
     until("without the rule all are answered", SOON, || {
         (number(&load(lab, CLIENT, &url, &words)["statuses"]["200"]) == 20).then_some(())
     })
@@ -136,7 +135,7 @@ fn too_many_requests(lab: &mut Lab) {
 }
 
 fn too_many_connections(lab: &mut Lab) {
-    apply(lab, &rule("lines", "{connectionPool: {tcp: {maxConnections: 1}}}"));
+    apply(lab, &destination_rule("lines", "{connectionPool: {tcp: {maxConnections: 1}}}"));
     std::thread::sleep(Duration::from_millis(500));
     let held = hold(lab, CLIENT, "lines:9000", "2");
     let refused = tcp_load(lab, CLIENT, "lines:9000", 5);
@@ -146,12 +145,12 @@ fn too_many_connections(lab: &mut Lab) {
 }
 
 fn duration(lab: &mut Lab) {
-    apply(lab, &rule("lines", "{connectionPool: {tcp: {maxConnectionDuration: 1s}}}"));
+    apply(lab, &destination_rule("lines", "{connectionPool: {tcp: {maxConnectionDuration: 1s}}}"));
     std::thread::sleep(Duration::from_millis(500));
     let began = Instant::now();
     let seen = finish(hold(lab, CLIENT, "lines:9000", "6"));
     assert!(began.elapsed() < Duration::from_secs(4) && !seen["error"].is_null(), "{:?} {seen:#}", began.elapsed());
-    delete(lab, &rule("lines", "{}"));
+    delete(lab, &destination_rule("lines", "{}"));
 }
 
 fn server_first(lab: &mut Lab) {
@@ -176,14 +175,14 @@ fn undeclared(lab: &mut Lab) {
 }
 
 fn originated(lab: &mut Lab) {
-    apply(lab, &rule("secret", "{tls: {mode: SIMPLE, sni: secret.example, insecureSkipVerify: true}}"));
+    apply(lab, &destination_rule("secret", "{tls: {mode: SIMPLE, sni: secret.example, insecureSkipVerify: true}}"));
     let said = |lab: &Lab| {
         let output = lab.exec(CLIENT, &["curl", "-s", "-m", "5", "http://secret:8443/"]).unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
     until("the server's page of TLS", SOON, || said(lab).contains("TLSv1.3").then_some(())).unwrap();
     // Nobody vouches for that certificate.
-    apply(lab, &rule("secret", "{tls: {mode: SIMPLE, sni: secret.example}}"));
+    apply(lab, &destination_rule("secret", "{tls: {mode: SIMPLE, sni: secret.example}}"));
     until("a stranger's certificate is refused", SOON, || (!said(lab).contains("TLSv1.3")).then_some(())).unwrap();
 }
 

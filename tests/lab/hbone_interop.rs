@@ -24,6 +24,8 @@ use underpass::tunnel::hbone::{Baggage, Connect, Incoming, OpenError, Pool, Pool
 use underpass::tunnel::tls::{self, TlsStream};
 use underpass::vocab::{SpiffeId, TrustDomain};
 
+use crate::python;
+
 const PYTHON: &str = "spiffe://cluster.local/ns/interop/sa/python";
 const RUST: &str = "spiffe://cluster.local/ns/interop/sa/rust";
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -95,26 +97,13 @@ fn ca(name: &str) -> CertificateParams {
 }
 
 pub fn sources() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("hbone_peer")
+    python::sources("hbone_peer")
 }
 
-/// The virtual environment, made once and again when the pinned versions change.
+/// The virtual environment.
 pub fn environment() -> &'static Path {
     static ENVIRONMENT: OnceLock<PathBuf> = OnceLock::new();
-    ENVIRONMENT.get_or_init(|| {
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/hbone-peer");
-        let (wanted, made) = (sources().join("requirements.txt"), dir.join("requirements.txt"));
-        if fs::read(&made).ok() != fs::read(&wanted).ok() {
-            run(std::process::Command::new("python3").args(["-m", "venv", "--clear"]).arg(&dir));
-            run(std::process::Command::new(dir.join("bin/pip")).args(["install", "--quiet", "-r"]).arg(&wanted));
-            fs::copy(wanted, made).unwrap();
-        }
-        dir
-    })
-}
-
-fn run(command: &mut std::process::Command) {
-    assert!(command.status().unwrap_or_else(|error| panic!("{command:?}: {error}")).success(), "{command:?}");
+    ENVIRONMENT.get_or_init(|| python::environment("hbone_peer"))
 }
 
 /// The Python server and what it says.

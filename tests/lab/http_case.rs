@@ -87,6 +87,27 @@ impl Case {
         format!("  - match: [{{{matching}}}]\n    {}\n", action.replace("{path}", &path).replace('\n', "\n    "))
     }
 
+    /// It as an HTTPRoute of its own, for the Service `shop`; `{to}` leads to the Service
+    /// `shop-v2`, `{strip}` takes the rule's own path away.
+    pub fn http_route(&self, at: usize) -> String {
+        let path = self.path(at);
+        let comma = if self.matching.is_empty() { "" } else { ", " };
+        let matching = if self.matching.contains("path:") {
+            self.matching.replace("{path}", &path)
+        } else {
+            format!("path: {{type: PathPrefix, value: {path}}}{comma}{}", self.matching)
+        };
+        let strip =
+            "filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /}}}]\n";
+        let action = self.action.replace("{to}", "backendRefs: [{name: shop-v2, port: 8080}]");
+        let action = action.replace("{path}", &path).replace("{strip}", strip);
+        format!(
+            "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: c{at:02}}}\nspec:\n  \
+             parentRefs: [{{group: '', kind: Service, name: shop, port: 8080}}]\n  rules:\n  - matches: [{{{matching}}}]\n    {}\n",
+            action.replace('\n', "\n    ")
+        )
+    }
+
     /// Asks, and says what was otherwise than expected.
     pub fn complaints(&self, lab: &Lab, pod: &str, base: &str, at: usize) -> Vec<String> {
         let mut complaints = Vec::new();

@@ -2,9 +2,14 @@
 
 mod bad_input;
 mod capture;
+mod certificate_files;
 mod certificates;
 mod certificates_peer;
+mod connection_fields;
 mod destination_fields;
+mod endpoint_fields;
+mod gateway_fields;
+mod gateway_tables;
 mod hbone_interop;
 mod http_case;
 mod http_fields;
@@ -15,8 +20,11 @@ mod pair;
 mod policy;
 mod protocol;
 mod protocol_http;
+mod python;
+mod real_clients;
 mod restart;
 mod routing;
 mod scene;
 mod tunnels;
 mod tunnels_peer;
+mod upstream_fields;

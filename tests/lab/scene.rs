@@ -69,6 +69,22 @@ pub fn service(name: &str, protocol: &str, port: u16) -> String {
     )
 }
 
+/// A DestinationRule for a host, named after it; the policy in YAML's flow style.
+pub fn destination_rule(host: &str, policy: &str) -> String {
+    format!(
+        "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: {host}}}\n\
+         spec:\n  host: {host}\n  trafficPolicy: {policy}\n"
+    )
+}
+
+/// A VirtualService for a host, named after it; the rest of its `spec` as it is written.
+pub fn virtual_service(host: &str, rules: &str) -> String {
+    format!(
+        "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {host}}}\n\
+         spec:\n  hosts: [{host}]\n  {rules}\n"
+    )
+}
+
 /// A pod on a node, of its own service account.
 pub struct Pod<'a> {
     /// Its name, also that of its service account.
@@ -93,6 +109,23 @@ impl Pod<'_> {
              containers: [{container}]\n"
         )
     }
+}
+
+/// A container that runs a program of this machine.
+pub fn running(words: &[&str]) -> String {
+    format!("{{name: main, image: {}, command: {}}}", words[0], serde_json::json!(words))
+}
+
+/// A container that answers every GET as version `version` after so many seconds, with 503 while that file is there.
+pub fn moody(version: &str, seconds: &str, flag: &str) -> String {
+    let code = format!(
+        "use IO::Socket::INET; $SIG{{CHLD}} = 'IGNORE'; \
+         $s = IO::Socket::INET->new(LocalPort => 8080, Listen => 99, ReuseAddr => 1) or die; \
+         while ($c = $s->accept) {{ next if fork; while (<$c>) {{ next unless /^\\r?$/; select(undef, undef, undef, {seconds}); \
+         $status = -e '{flag}' ? '503 No' : '200 OK'; \
+         print $c qq(HTTP/1.1 $status\\r\\nx-pod-version: {version}\\r\\ncontent-length: 0\\r\\n\\r\\n) }} exit }}"
+    );
+    running(&["perl", "-e", &code])
 }
 
 /// A container that waits for commands.

@@ -4,6 +4,7 @@ use super::Mesh;
 use crate::balance::Endpoint;
 use crate::model::traffic_policy::{ClientTls, ClientTlsMode};
 use crate::model::{TunnelProtocol, Workload};
+use crate::vocab::SpiffeId;
 use std::sync::Arc;
 
 /// The way to an endpoint.
@@ -19,6 +20,16 @@ pub enum Hop {
     Plaintext,
     /// A rule demands the mesh's TLS, and the endpoint has none.
     Forbidden,
+}
+
+impl Hop {
+    /// Whose identity is proven on this way.
+    pub fn identity(&self) -> Option<&SpiffeId> {
+        match self {
+            Self::SameNode(workload) | Self::Underpass(workload) | Self::Hbone(workload) => Some(&workload.identity),
+            Self::Plaintext | Self::Forbidden => None,
+        }
+    }
 }
 
 /// Why there is no way.

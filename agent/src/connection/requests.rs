@@ -99,6 +99,7 @@ pub struct Key {
     source: IpAddr,
     source_id: SpiffeId,
     destination: SocketAddr,
+    /// Whoever was proven to be there; nobody where a rule wants plaintext.
     destination_id: Option<SpiffeId>,
     dress: Option<Box<Dress>>,
 }
@@ -128,7 +129,10 @@ impl Upstreams for Requests {
         let permit = policy::authorize_outbound(&now.policies, &self.client.workload, self.original)
             .map_err(|denied| refused(StatusCode::FORBIDDEN, "UAEX", denied.to_string()))?;
         let ruling = self.ruling(&now, request);
-        let ruling = ruling.map_err(|refusal| refused(refusal.status(), refusal.flag(), refusal.to_string()))?;
+        let ruling = ruling.map_err(|refusal| {
+            let status = route::answer::refusal_status(request, &refusal);
+            refused(status, refusal.flag(), refusal.to_string())
+        })?;
         let verdict = match ruling.verdict {
             route::Verdict::Answer(answer) => Verdict::Answer(answer),
             route::Verdict::Forward(forward) => {
@@ -177,7 +181,7 @@ impl Upstreams for Requests {
             source: self.client.address.ip(),
             source_id: self.client.workload.identity.clone(),
             destination: target.0.endpoint.address,
-            destination_id: target.0.endpoint.workload.as_ref().map(|workload| workload.identity.clone()),
+            destination_id: target.0.hop.identity().cloned(),
             dress: self.dress(target.0.forward.upstream()),
         }
     }

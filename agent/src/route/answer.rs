@@ -54,12 +54,16 @@ impl Answer {
 
     /// Why a request goes nowhere, as an answer.
     pub fn refusal(request: &Parts, refusal: &Refusal) -> Self {
-        // GRPCRoute has UNAVAILABLE where HTTPRoute has 500.
-        if matches!(refusal, Refusal::Broken { .. }) && is_grpc(request) {
-            let code = grpc_status(StatusCode::SERVICE_UNAVAILABLE);
-            return Self { flag: refusal.flag(), ..Self::grpc(code, refusal.to_string().as_bytes()) };
-        }
-        Self { flag: refusal.flag(), ..Self::new(request, refusal.status(), refusal.to_string().into()) }
+        let status = refusal_status(request, refusal);
+        Self { flag: refusal.flag(), ..Self::new(request, status, refusal.to_string().into()) }
+    }
+}
+
+/// The status of a request that goes nowhere. GRPCRoute has UNAVAILABLE where HTTPRoute has 500.
+pub fn refusal_status(request: &Parts, refusal: &Refusal) -> StatusCode {
+    match matches!(refusal, Refusal::Broken { .. }) && is_grpc(request) {
+        true => StatusCode::SERVICE_UNAVAILABLE,
+        false => refusal.status(),
     }
 }
 
