@@ -8,6 +8,8 @@ use tokio::time::{Instant, sleep};
 
 /// How often within the time that it may be silent a connection is looked at.
 const LOOKS: u32 = 8;
+/// How long a connection may be silent where no rule says it: Istio's and Envoy's.
+const IDLE: Duration = Duration::from_secs(3600);
 /// The shortest time between two looks.
 const SHORTEST: Duration = Duration::from_millis(1);
 
@@ -21,11 +23,10 @@ pub struct Lifetime {
 impl Lifetime {
     /// What a policy says; a time of zero is none.
     pub fn of(policy: &PortPolicy) -> Self {
-        let Some(pool) = &policy.connection_pool else {
-            return Self::default();
-        };
+        let tcp = policy.connection_pool.as_ref().map(|pool| &pool.tcp);
         let said = |time: Option<Duration>| time.filter(|time| !time.is_zero());
-        Self { most: said(pool.tcp.max_duration), idle: said(pool.tcp.idle_timeout) }
+        let idle = tcp.and_then(|tcp| tcp.idle_timeout).unwrap_or(IDLE);
+        Self { most: said(tcp.and_then(|tcp| tcp.max_duration)), idle: said(Some(idle)) }
     }
 
     /// Ends when a connection has to, and says why; never, where nothing is said. Whoever is carried then is dropped, and
@@ -108,5 +109,12 @@ mod tests {
         assert_eq!(end(lifetime(Some(200), Some(30)), 100).await.0, Some("SI"));
         assert_eq!(end(lifetime(Some(0), Some(0)), 5).await, (None, 1005));
         assert_eq!(end(Lifetime::default(), 5).await, (None, 1005));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_nothing_is_said_an_hour_of_silence_ends_it() {
+        let (traffic, start) = (Traffic::default(), Instant::now());
+        let failed = Lifetime::of(&PortPolicy::default()).expired(&traffic).await;
+        assert_eq!((failed.flag, start.elapsed().as_secs()), ("SI", 3600));
     }
 }
