@@ -5,11 +5,11 @@
 //! plaintext, or the application's own TLS, and goes through at once: a server that speaks first never waits.
 
 use super::failed::{At, Failed};
-use super::{CONNECT, HBONE_PORT, Mesh, dial, ends, reset, serve_hbone, serve_sessions};
+use super::{CONNECT, HBONE_PORT, Mesh, admit, dial, ends, reset, serve_hbone, serve_sessions};
 use crate::capture::{Captured, Pod, SocketIntent};
 use crate::identity::{ALPN_HBONE, PeerError, VerifiedPeer};
 use crate::model::{TunnelProtocol, Workload};
-use crate::policy::{self, Peer};
+use crate::policy::{Connection, Peer};
 use crate::relay::tcp;
 use crate::telemetry::{Open, Outcome, Party};
 use crate::tunnel::tls::{self, HandshakeError, TlsStream};
@@ -156,8 +156,7 @@ async fn relay_plaintext(
     let workload = mesh.identify(&now, server.pod.id())?;
     record.source(ends::peer(&now, server.peer.socket(), None));
     record.target(ends::received(&workload, server.original.socket(), None));
-    policy::authorize_inbound(&now.policies, &workload, server.original.port(), &Peer::Anonymous)
-        .at(Stage::Policy, "DENY")?;
+    admit::opaque(&now, &workload, &Connection::new(&Peer::Anonymous, server.peer.ip(), server.original.socket()))?;
     drop(now);
     let mut app = server.application(server.original.socket(), server.peer.ip()).await?;
     record.established();

@@ -1,5 +1,6 @@
 //! The life of a connection, one line per stage; the only place where the stages meet.
 
+mod admit;
 mod dial;
 mod dress;
 mod ends;

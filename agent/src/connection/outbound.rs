@@ -9,11 +9,11 @@ use super::ends::{self, Proof};
 use super::failed::{At, Failed};
 use super::hop::{self, Hop};
 use super::lifetime::Lifetime;
-use super::{ATTEMPTS, Mesh, requests, reset};
+use super::{ATTEMPTS, Mesh, admit, requests, reset};
 use crate::balance::{self, Endpoint, Overflow};
 use crate::capture::{Captured, Pod, SocketIntent};
 use crate::model::Workload;
-use crate::policy::{self, Peer, Permit};
+use crate::policy::{self, Connection, Peer, Permit};
 use crate::relay::rewound::Rewound;
 use crate::relay::tcp;
 use crate::route::{self, HttpTable, Plan, ServiceRef, Upstream};
@@ -228,9 +228,9 @@ impl Outbound<'_> {
         let target = ends::target(&Hop::SameNode(Arc::clone(workload)), to.0, to.1, Proof::None);
         let twin = ends::inbound_twin(self.record, &self.client, target, (workload, to.0.address));
         let peer = Peer::Local(self.client.workload.identity.clone());
-        let allowed = policy::authorize_inbound(&self.now.policies, workload, to.0.address.port(), &peer);
-        let result = match allowed.at(Stage::Policy, "DENY") {
-            Ok(_) => {
+        let connection = Connection::new(&peer, self.client.address.ip(), to.0.address);
+        let result = match admit::opaque(&self.now, workload, &connection) {
+            Ok(()) => {
                 twin.established();
                 self.straight(to.0, app, said, SocketIntent::Application).await
             }

@@ -3,9 +3,9 @@
 use super::ends;
 use super::failed::Failed;
 use super::inbound::Server;
-use super::{Mesh, reset};
+use super::{Mesh, admit, reset};
 use crate::identity::VerifiedPeer;
-use crate::policy::{self, Peer};
+use crate::policy::{Connection, Peer};
 use crate::relay::tcp;
 use crate::telemetry::{Open, Outcome, Tls};
 use crate::tunnel::hbone::{self, Baggage, Incoming, Refusal, Respond, Target};
@@ -75,9 +75,8 @@ impl Tunnels {
             return Err((Refusal::BadRequest, failed));
         }
         let peer = Peer::Verified(self.peer.id().clone());
-        policy::authorize_inbound(&now.policies, &workload, to.port(), &peer)
-            .map(drop)
-            .map_err(|denied| (Refusal::Denied, Failed::new(Stage::Policy, "DENY", denied)))
+        let connection = Connection::new(&peer, self.server.peer.ip(), to);
+        admit::opaque(&now, &workload, &connection).map_err(|failed| (Refusal::Denied, failed))
     }
 
     async fn relay(&self, incoming: Incoming, mut app: TcpStream, record: &Open) -> std::io::Result<()> {

@@ -2,9 +2,9 @@
 
 use super::failed::Failed;
 use super::inbound::Server;
-use super::{Mesh, ends, reset};
+use super::{Mesh, admit, ends, reset};
 use crate::identity::VerifiedPeer;
-use crate::policy::{self, Peer};
+use crate::policy::{Connection, Peer};
 use crate::telemetry::{Open as Record, Outcome, Protocol, RequestRecord, Target, Tls};
 use crate::tunnel::tls::TlsStream;
 use crate::tunnel::underpass::{CarryError, Open, RefusalCode, Report, Role, SERVER_IDLE, Session, SessionError};
@@ -125,8 +125,8 @@ async fn admit(
             return Err((RefusalCode::NotThisPod, failed));
         }
         let peer = Peer::Verified(peer.id().clone());
-        policy::authorize_inbound(&now.policies, &workload, open.destination.port(), &peer)
-            .map_err(|denied| (RefusalCode::Denied, Failed::new(Stage::Policy, "DENY", denied)))?;
+        let connection = Connection::new(&peer, client.ip(), open.destination);
+        admit::opaque(&now, &workload, &connection).map_err(|failed| (RefusalCode::Denied, failed))?;
         workload
     };
     drop(workload);

@@ -1,8 +1,8 @@
 //! What `source` says and `snapshot` assembles: one object came, changed or went.
 
 use super::{
-    BackendTlsPolicy, Credential, CredentialKind, DestinationRule, EndpointSlice, GatewayRoute, ObjectId,
-    PeerAuthentication, ReferenceGrant, RouteKind, Service, VirtualService, Workload,
+    AuthorizationPolicy, BackendTlsPolicy, Credential, CredentialKind, DestinationRule, EndpointSlice, GatewayRoute,
+    ObjectId, PeerAuthentication, ReferenceGrant, RouteKind, Service, VirtualService, Workload,
 };
 use crate::vocab::ClusterName;
 
@@ -21,6 +21,8 @@ pub enum Kind {
     DestinationRule,
     /// A PeerAuthentication.
     PeerAuthentication,
+    /// An AuthorizationPolicy.
+    AuthorizationPolicy,
     /// A route of the Gateway API.
     Route(RouteKind),
     /// A ReferenceGrant.
@@ -58,6 +60,8 @@ pub enum Object {
     DestinationRule(DestinationRule),
     /// A PeerAuthentication.
     PeerAuthentication(PeerAuthentication),
+    /// An AuthorizationPolicy.
+    AuthorizationPolicy(AuthorizationPolicy),
     /// A route of the Gateway API.
     GatewayRoute(GatewayRoute),
     /// A ReferenceGrant.

@@ -2,6 +2,7 @@
 //!
 //! `source` makes these values from manifests; `route`, `policy` and `balance` compile their tables from them.
 
+pub mod authorization_policy;
 pub mod backend_tls_policy;
 pub mod change;
 pub mod credential;
@@ -16,6 +17,7 @@ pub mod traffic_policy;
 pub mod virtual_service;
 pub mod workload;
 
+pub use authorization_policy::AuthorizationPolicy;
 pub use backend_tls_policy::BackendTlsPolicy;
 pub use change::{Change, Finding, Kind, Object, ObjectKey, Severity};
 pub use credential::{Credential, CredentialId, CredentialKind};

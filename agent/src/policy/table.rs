@@ -1,8 +1,10 @@
 //! PeerAuthentications compiled by namespace: one hash lookup and the few that select by label.
 
+use super::{Layer, Layers};
 use crate::model::{MtlsMode, PeerAuthentication, Scope, Workload};
-use crate::vocab::{ClusterName, Namespace};
+use crate::vocab::{ClusterName, Namespace, WorkloadId};
 use imbl::HashMap;
+use std::hash::Hash;
 use std::sync::Arc;
 
 /// All policies of one snapshot. A clone shares everything with the original.
@@ -12,6 +14,15 @@ pub struct PolicyTable {
     mesh: Option<Arc<Policy>>,
     namespaces: HashMap<Namespace, Arc<NamespacePolicies>>,
     built_in: Arc<str>,
+    authorization: Authorization,
+}
+
+/// AuthorizationPolicies, by what they select.
+#[derive(Clone, Debug, Default)]
+struct Authorization {
+    mesh: Option<Arc<Layer>>,
+    namespaces: HashMap<Namespace, Arc<Layer>>,
+    workloads: HashMap<WorkloadId, Arc<Layer>>,
 }
 
 /// One PeerAuthentication and its name for messages.
@@ -30,7 +41,13 @@ struct NamespacePolicies {
 impl PolicyTable {
     /// A table without policies: everything is PERMISSIVE. Only workloads of the local cluster are for it.
     pub fn new(local: ClusterName) -> Self {
-        Self { local, mesh: None, namespaces: HashMap::new(), built_in: "default".into() }
+        Self {
+            local,
+            mesh: None,
+            namespaces: HashMap::new(),
+            built_in: "default".into(),
+            authorization: Authorization::default(),
+        }
     }
 
     /// The cluster that it is for.
@@ -78,10 +95,49 @@ impl PolicyTable {
         said.map_or((MtlsMode::Permissive, &self.built_in), |(mode, policy)| (mode, &policy.label))
     }
 
+    /// Sets the AuthorizationPolicies that select the whole mesh.
+    pub fn replace_mesh_layer(&mut self, layer: Option<Layer>) {
+        self.authorization.mesh = layer.map(Arc::new);
+    }
+
+    /// Sets the AuthorizationPolicies that select a whole namespace.
+    pub fn replace_namespace_layer(&mut self, namespace: &Namespace, layer: Option<Layer>) {
+        replace(&mut self.authorization.namespaces, namespace, layer);
+    }
+
+    /// Sets the AuthorizationPolicies that select a workload by its labels or its Services. Says whether they differ from
+    /// those before.
+    pub fn replace_workload_layer(&mut self, workload: &WorkloadId, layer: Option<Layer>) -> bool {
+        replace(&mut self.authorization.workloads, workload, layer)
+    }
+
+    /// The AuthorizationPolicies that select a workload, to keep.
+    pub fn layers(&self, workload: &Workload) -> Layers {
+        Layers(self.layers_of(workload).map(|layer| layer.cloned()))
+    }
+
+    pub(super) fn layers_of(&self, workload: &Workload) -> [Option<&Arc<Layer>>; 3] {
+        let Authorization { mesh, namespaces, workloads } = &self.authorization;
+        [mesh.as_ref(), namespaces.get(&workload.id.pod.namespace), workloads.get(&workload.id)]
+    }
+
     /// Every policy in the table, the mesh-wide one first.
     pub fn rules(&self) -> impl Iterator<Item = &Arc<PeerAuthentication>> {
         let inner = self.namespaces.values().flat_map(|policies| policies.whole.iter().chain(&policies.workloads));
         self.mesh.as_deref().into_iter().chain(inner).map(|policy| &policy.rule)
+    }
+}
+
+/// A layer that has the very same policies stays the same one, so that whoever compares sees no change.
+fn replace<K: Hash + Eq + Clone>(layers: &mut HashMap<K, Arc<Layer>>, key: &K, layer: Option<Layer>) -> bool {
+    match (layer, layers.get(key)) {
+        (None, None) => false,
+        (Some(new), Some(old)) if old.same(&new) => false,
+        (Some(new), _) => {
+            layers.insert(key.clone(), Arc::new(new));
+            true
+        }
+        (None, Some(_)) => layers.remove(key).is_some(),
     }
 }
 

@@ -5,7 +5,7 @@ use super::findings::{Findings, Place};
 use super::headless::Headless;
 use super::index::{Dirty, Index};
 use super::routes::status::{self, Statuses};
-use super::{Snapshot, checks, origination, routes};
+use super::{Snapshot, authorization, checks, origination, routes};
 use crate::balance::{Endpoint, Loads, Standings};
 use crate::model::{Change, Finding, Workload};
 use crate::policy::PolicyTable;
@@ -46,6 +46,8 @@ pub struct Work {
     pub bindings: usize,
     /// Services whose routes of the Gateway API were merged.
     pub attached: usize,
+    /// Layers of AuthorizationPolicies that became others: of the mesh, of namespaces, of workloads.
+    pub layers: usize,
 }
 
 impl Assembler {
@@ -82,6 +84,7 @@ impl Assembler {
         self.compile_frontends(&mut dirty);
         self.compile_vips(&dirty);
         self.compile_policies(&dirty);
+        self.work.layers = authorization::compile(&mut self.index, &mut self.policies);
         self.check(&dirty);
         self.generation += 1;
         let snapshot = Snapshot {

@@ -221,6 +221,7 @@ pub fn key(object: &Object) -> ObjectKey {
         Object::VirtualService(one) => (LOCAL.into(), Kind::VirtualService, one.id.clone()),
         Object::DestinationRule(one) => (LOCAL.into(), Kind::DestinationRule, one.id.clone()),
         Object::PeerAuthentication(one) => (LOCAL.into(), Kind::PeerAuthentication, one.id.clone()),
+        Object::AuthorizationPolicy(one) => (LOCAL.into(), Kind::AuthorizationPolicy, one.id.clone()),
         Object::GatewayRoute(one) => (LOCAL.into(), Kind::Route(one.id.kind), one.id.id.clone()),
         Object::ReferenceGrant(one) => (LOCAL.into(), Kind::ReferenceGrant, one.id.clone()),
         Object::Credential(_) => panic!("a credential has no name of its own"),
@@ -257,6 +258,7 @@ object!(
     VirtualService,
     DestinationRule,
     PeerAuthentication,
+    AuthorizationPolicy,
     GatewayRoute,
     ReferenceGrant,
     BackendTlsPolicy

@@ -1,14 +1,15 @@
 //! The objects that configuration consists of now, found by what depends on them, and what became dirty.
 
 use super::Workloads;
+use super::authorization::Authorizations;
 use super::delegates::{Delegates, Turn, delegates_of, is_delegate};
 use super::many::Many;
 use super::origination;
 use super::routes::RouteIndex;
 use crate::model::{
-    BackendTlsPolicy, Change, Credential, CredentialId, DestinationRule, EndpointSlice, Finding, GatewayRoute, Kind,
-    Object, ObjectId, ObjectKey, PeerAuthentication, ReferenceGrant, RouteId, Scope, Service, ServiceKind,
-    VirtualService, Workload,
+    AuthorizationPolicy, BackendTlsPolicy, Change, Credential, CredentialId, DestinationRule, EndpointSlice, Finding,
+    GatewayRoute, Kind, Object, ObjectId, ObjectKey, PeerAuthentication, ReferenceGrant, RouteId, Scope, Service,
+    ServiceKind, VirtualService, Workload,
 };
 use crate::route::host::{covers, patterns};
 use crate::vocab::{ClusterName, Hostname, Namespace, WorkloadId};
@@ -39,6 +40,7 @@ pub(super) struct Index {
     pub(super) leading: Many<Hostname, ObjectId, Arc<VirtualService>>,
     /// By namespace; the mesh-wide ones under `""`.
     pub(super) policies: Many<Namespace, ObjectId, Arc<PeerAuthentication>>,
+    pub(super) authorizations: Authorizations,
     pub(super) routes: RouteIndex,
     pub(super) delegates: Delegates,
     /// Secrets and ConfigMaps that have keys or certificates.
@@ -80,6 +82,7 @@ enum Stored {
     VirtualService(Arc<VirtualService>),
     DestinationRule(Arc<DestinationRule>),
     PeerAuthentication(Arc<PeerAuthentication>),
+    AuthorizationPolicy(Arc<AuthorizationPolicy>),
     GatewayRoute(Arc<GatewayRoute>),
     ReferenceGrant(Arc<ReferenceGrant>),
     BackendTlsPolicy(Arc<BackendTlsPolicy>),
@@ -100,6 +103,7 @@ impl Index {
             destination_rules: Many::default(),
             leading: Many::default(),
             policies: Many::default(),
+            authorizations: Authorizations::default(),
             routes: RouteIndex::default(),
             delegates: Delegates::default(),
             credentials: imbl::HashMap::new(),
@@ -162,6 +166,7 @@ impl Index {
             Stored::VirtualService(rules) => self.virtual_service(rules, present),
             Stored::DestinationRule(rule) => self.destination_rule(rule, present),
             Stored::PeerAuthentication(policy) => self.policy(policy, present),
+            Stored::AuthorizationPolicy(policy) => self.authorizations.policy(policy, present),
             Stored::GatewayRoute(route) => self.routes.route(route, present, &mut self.dirty),
             Stored::ReferenceGrant(grant) => self.routes.grant(grant, present, &mut self.dirty),
             Stored::Credential(credential) => self.credential(key, credential, present),
@@ -174,6 +179,9 @@ impl Index {
             self.workloads.insert(Arc::clone(workload));
         } else {
             self.workloads.remove(workload);
+        }
+        if workload.id.cluster == self.local {
+            self.authorizations.workload(workload, present);
         }
         for ip in &workload.addresses {
             self.claims.set(ip, &workload.id, present.then(|| Arc::clone(workload)));
@@ -197,6 +205,7 @@ impl Index {
         self.dirty.backends.insert(slice.service.clone());
         for address in &slice.addresses {
             self.listed.set(&address.ip, &id, present.then(|| slice.service.clone()));
+            self.authorizations.endpoint(&slice.service, address.ip);
         }
     }
 
@@ -298,6 +307,7 @@ impl Stored {
             (Self::Workload(one), Self::Workload(other)) => one == other,
             (Self::Service(one), Self::Service(other)) => one == other,
             (Self::EndpointSlice(one), Self::EndpointSlice(other)) => one == other,
+            (Self::AuthorizationPolicy(one), Self::AuthorizationPolicy(other)) => one == other,
             (Self::GatewayRoute(one), Self::GatewayRoute(other)) => one == other,
             (Self::ReferenceGrant(one), Self::ReferenceGrant(other)) => one == other,
             (Self::BackendTlsPolicy(one), Self::BackendTlsPolicy(other)) => one == other,
@@ -316,6 +326,7 @@ impl From<Object> for Stored {
             Object::VirtualService(one) => Self::VirtualService(Arc::new(one)),
             Object::DestinationRule(one) => Self::DestinationRule(Arc::new(one)),
             Object::PeerAuthentication(one) => Self::PeerAuthentication(Arc::new(one)),
+            Object::AuthorizationPolicy(one) => Self::AuthorizationPolicy(Arc::new(one)),
             Object::GatewayRoute(one) => Self::GatewayRoute(Arc::new(one)),
             Object::ReferenceGrant(one) => Self::ReferenceGrant(Arc::new(one)),
             Object::BackendTlsPolicy(one) => Self::BackendTlsPolicy(Arc::new(one)),

@@ -2,6 +2,7 @@
 
 mod aliases;
 pub mod assembler;
+mod authorization;
 mod checks;
 mod delegates;
 pub mod dump;

@@ -8,8 +8,8 @@ use super::path::Path;
 use super::schema::{METADATA, nearest};
 use super::yaml::{self, Node, SyntaxError};
 use super::{
-    Scope, credential, destination_rule, endpoint_slice, gateway, name, namespace, node, peer_authentication, pod,
-    salvage,
+    Scope, authorization_policy, credential, destination_rule, endpoint_slice, gateway, name, namespace, node,
+    peer_authentication, pod, salvage,
 };
 use super::{service, split, virtual_service};
 use crate::model::{Kind, ObjectId, Severity};
@@ -52,7 +52,7 @@ fn broken(scope: &Scope<'_>, file: &str, (part, error): (&split::Part<'_>, &Synt
     content.findings.push(finding(Severity::Error, "syntax", place.clone(), &what));
     content.unreadable = true;
     content.nameless += 1;
-    if let Some((item, what)) = salvage::peer_authentication(scope, part.text, &place) {
+    if let Some((item, what)) = salvage::policy(scope, part.text, &place) {
         content.findings.push(finding(Severity::Error, "policy-denies", place, &what));
         content.items.push(item);
     }
@@ -144,6 +144,7 @@ fn item(scope: &Scope<'_>, kind: ItemKind, (value, path): (&Value, &Path), notes
     let at = raw.origin(notes);
     let outcome = match kind {
         ItemKind::Mesh(Kind::PeerAuthentication) => peer_authentication::read(scope, &raw, readable, notes),
+        ItemKind::Mesh(Kind::AuthorizationPolicy) => authorization_policy::read(scope, &raw, readable, notes),
         _ if !readable => Outcome::Refused,
         _ => content_of(scope, kind, &raw, notes),
     };
@@ -165,6 +166,9 @@ fn content_of(scope: &Scope<'_>, kind: ItemKind, raw: &Raw<'_>, notes: &mut Note
         ItemKind::Mesh(Kind::BackendTlsPolicy) => gateway::backend_tls_policy(scope, raw, notes),
         ItemKind::Mesh(Kind::PeerAuthentication) => {
             return peer_authentication::read(scope, raw, true, notes);
+        }
+        ItemKind::Mesh(Kind::AuthorizationPolicy) => {
+            return authorization_policy::read(scope, raw, true, notes);
         }
     };
     meaning.map_or(Outcome::Refused, Outcome::Ready)

@@ -129,6 +129,7 @@ impl Files {
             cluster: &root.cluster,
             cluster_domain: &self.config.cluster_domain,
             root_namespace: &self.config.root_namespace,
+            trust_domain: self.config.trust_domain.as_str(),
         };
         let name = path.display().to_string();
         match read(path) {

@@ -4,7 +4,7 @@ use super::kinds::ItemKind;
 use super::notes::Notes;
 use super::path::Path;
 use super::pod::PodDraft;
-use crate::model::{Finding, Labels, Locality, Object, ObjectId, Origin, PeerAuthentication};
+use crate::model::{Finding, Labels, Locality, Object, ObjectId, Origin};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -51,7 +51,7 @@ pub enum Outcome {
     /// the author's; otherwise the scope of what was last good is the better guess.
     Denies {
         /// The policy in its place.
-        policy: PeerAuthentication,
+        policy: Box<Object>,
         /// Whether its selector could be read.
         scope_read: bool,
     },

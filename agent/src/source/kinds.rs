@@ -26,6 +26,7 @@ impl ItemKind {
             Self::Mesh(Kind::VirtualService) => "VirtualService",
             Self::Mesh(Kind::DestinationRule) => "DestinationRule",
             Self::Mesh(Kind::PeerAuthentication) => "PeerAuthentication",
+            Self::Mesh(Kind::AuthorizationPolicy) => "AuthorizationPolicy",
             Self::Mesh(Kind::Route(kind)) => kind.as_str(),
             Self::Mesh(Kind::ReferenceGrant) => "ReferenceGrant",
             Self::Mesh(Kind::BackendTlsPolicy) => "BackendTLSPolicy",
@@ -63,6 +64,7 @@ const READ: &[(&str, &[&str], ItemKind)] = &[
     ("networking.istio.io", ISTIO_NETWORKING, ItemKind::Mesh(Kind::VirtualService)),
     ("networking.istio.io", ISTIO_NETWORKING, ItemKind::Mesh(Kind::DestinationRule)),
     ("security.istio.io", ISTIO_SECURITY, ItemKind::Mesh(Kind::PeerAuthentication)),
+    ("security.istio.io", ISTIO_SECURITY, ItemKind::Mesh(Kind::AuthorizationPolicy)),
     (GATEWAY_API, &["v1", "v1beta1"], ItemKind::Mesh(Kind::Route(RouteKind::Http))),
     (GATEWAY_API, &["v1"], ItemKind::Mesh(Kind::Route(RouteKind::Grpc))),
     (GATEWAY_API, &["v1", "v1alpha3", "v1alpha2"], ItemKind::Mesh(Kind::Route(RouteKind::Tls))),
@@ -76,7 +78,7 @@ const ROUTES: &str = "has no effect: this kind is not supported yet";
 const GATEWAY: &str = "has no effect in the mesh: gateways are not supported yet";
 
 const UNSUPPORTED: &[(&str, &[&str], Severity, &str)] = &[
-    ("security.istio.io", &["AuthorizationPolicy", "RequestAuthentication"], Severity::Error, DENIES),
+    ("security.istio.io", &["RequestAuthentication"], Severity::Error, DENIES),
     ("networking.istio.io", &["Gateway"], Severity::Warning, GATEWAY),
     (
         "networking.istio.io",

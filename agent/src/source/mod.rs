@@ -6,6 +6,7 @@
 //! A bad object is refused alone and what was last good stays; a policy that cannot be read denies. Everything that
 //! is not in force as written is a `Finding` with `file:line:column`.
 
+mod authorization_policy;
 mod credential;
 mod decode;
 mod destination_rule;
@@ -144,6 +145,7 @@ struct Scope<'a> {
     cluster: &'a ClusterName,
     cluster_domain: &'a str,
     root_namespace: &'a str,
+    trust_domain: &'a str,
 }
 
 impl Scope<'_> {

@@ -134,10 +134,12 @@ pub fn read_given(config: Config, texts: &[Text]) -> Given {
     let mut declared = Vec::new();
     let cluster = config.local.clone();
     let config = Config { roots: vec![super::Root { cluster: cluster.clone(), dir: PathBuf::new() }], ..config };
+    let trust_domain = config.trust_domain.clone();
     let scope = Scope {
         cluster: &cluster,
         cluster_domain: &config.cluster_domain.clone(),
         root_namespace: &config.root_namespace.clone(),
+        trust_domain: trust_domain.as_str(),
     };
     let mut world = World::new(config);
     for (at, Text { name, text }) in texts.iter().enumerate() {

@@ -44,7 +44,8 @@ pub fn read(source: &Source<'_>, raw: &Raw<'_>, readable: bool, notes: &mut Note
             let scope = scope(source, &raw.id, labels.unwrap_or_default());
             let what = format!("taken as STRICT for {} until this is corrected", described(&scope, &raw.id));
             notes.error("policy-denies", &raw.path, what);
-            Outcome::Denies { policy: denying(&raw.id, raw.origin(notes), scope), scope_read }
+            let policy = Object::PeerAuthentication(denying(&raw.id, raw.origin(notes), scope));
+            Outcome::Denies { policy: Box::new(policy), scope_read }
         }
     }
 }

@@ -1,24 +1,37 @@
 //! What can still be told of a policy in a document that is no valid YAML: enough to deny.
 
-use super::Scope;
 use super::item::{Item, ItemKey, Outcome};
 use super::kinds::ItemKind;
-use super::name;
-use super::peer_authentication::{denying, scope};
-use crate::model::{Kind, Labels, ObjectId, Origin};
+use super::{Scope, authorization_policy, name, peer_authentication};
+use crate::model::authorization_policy::Selection;
+use crate::model::{Kind, Labels, Object, ObjectId, Origin};
 
-/// The denying policy for a broken document that says `kind: PeerAuthentication`, and what to say about it.
-pub fn peer_authentication(source: &Scope<'_>, text: &str, at: &str) -> Option<(Item, String)> {
-    value_of(text, "kind").filter(|kind| *kind == "PeerAuthentication")?;
+/// The denying policy for a broken document that says it is one, and what to say about it.
+pub fn policy(source: &Scope<'_>, text: &str, at: &str) -> Option<(Item, String)> {
     let word = |key| value_of(text, key).filter(|word| name::is_subdomain(word));
     let namespace = word("namespace").unwrap_or("default");
     let object = word("name").unwrap_or("unreadable");
     let id = ObjectId { namespace: namespace.into(), name: object.into() };
-    let key = ItemKey { kind: ItemKind::Mesh(Kind::PeerAuthentication), id: id.clone() };
     let origin = Origin(at.into());
-    let policy = denying(&id, origin.clone(), scope(source, &id, Labels::new()));
-    let what = format!("PeerAuthentication {id} cannot be read: taken as STRICT for all that it may be for");
-    Some((Item { key, at: origin, outcome: Outcome::Denies { policy, scope_read: false } }, what))
+    let (kind, policy, taken) = match value_of(text, "kind")? {
+        "PeerAuthentication" => {
+            let scope = peer_authentication::scope(source, &id, Labels::new());
+            let policy = peer_authentication::denying(&id, origin.clone(), scope);
+            (Kind::PeerAuthentication, Object::PeerAuthentication(policy), "taken as STRICT for all that it may be for")
+        }
+        "AuthorizationPolicy" if !says(text, "action", "AUDIT") && !says(text, "istio.io/dry-run", "true") => {
+            let policy = authorization_policy::denying(source, &id, origin.clone(), Selection::All);
+            (Kind::AuthorizationPolicy, Object::AuthorizationPolicy(policy), "everything that it may be for is denied")
+        }
+        _ => return None,
+    };
+    let key = ItemKey { kind: ItemKind::Mesh(kind), id };
+    let what = format!("{key} cannot be read: {taken}");
+    Some((Item { key, at: origin, outcome: Outcome::Denies { policy: Box::new(policy), scope_read: false } }, what))
+}
+
+fn says(text: &str, key: &str, word: &str) -> bool {
+    value_of(text, key) == Some(word)
 }
 
 /// The value of the first line `key: value`, however far it is indented (JSON: `"key": "value",`).

@@ -54,6 +54,11 @@ schema!(
     PEER_AUTHENTICATION,
     "schema/peer_authentication.txt"
 );
+schema!(
+    /// `spec` of an AuthorizationPolicy.
+    AUTHORIZATION_POLICY,
+    "schema/authorization_policy.txt"
+);
 
 schema!(
     /// `spec` of an HTTPRoute, with the fields of the experimental channel.

@@ -1,5 +1,6 @@
 //! All files together: which object stands, what its surroundings make of it, and what changed.
 
+use super::authorization_policy;
 use super::item::{FileContent, Item, ItemKey, Meaning, Outcome};
 use super::kinds::ItemKind;
 use super::notes::finding;
@@ -287,32 +288,38 @@ impl File {
             Outcome::Ready(meaning) => Some(meaning),
             Outcome::Refused => before,
             Outcome::Denies { mut policy, scope_read } => {
-                if let (false, Some(scope)) = (scope_read, before.as_ref().and_then(scope_of)) {
-                    policy.scope = scope;
+                if let (false, Some(Meaning::Object(before))) = (scope_read, &before) {
+                    keep_scope(&mut policy, before);
                 }
-                Some(Meaning::object(Object::PeerAuthentication(policy)))
+                Some(Meaning::Object(policy))
             }
         };
         self.slots.insert(key, Slot { at, accepted, meaning });
     }
 }
 
-fn scope_of(meaning: &Meaning) -> Option<crate::model::Scope> {
-    match meaning {
-        Meaning::Object(object) => match &**object {
-            Object::PeerAuthentication(policy) => Some(policy.scope.clone()),
-            _ => None,
-        },
-        _ => None,
+/// Gives a policy the scope of what was last good.
+fn keep_scope(policy: &mut Object, before: &Object) {
+    match (policy, before) {
+        (Object::PeerAuthentication(policy), Object::PeerAuthentication(before)) => {
+            policy.scope = before.scope.clone();
+        }
+        (Object::AuthorizationPolicy(policy), Object::AuthorizationPolicy(before)) => {
+            policy.selection = before.selection.clone();
+        }
+        _ => {}
     }
 }
 
 /// What stays of an object whose part of the file cannot be read: itself, or a policy that denies where it was one.
 fn lost(key: &ItemKey, slot: &Slot) -> Slot {
     let mut slot = Slot { accepted: false, ..slot.clone() };
-    if let Some(scope) = slot.meaning.as_ref().and_then(scope_of) {
-        let policy = denying(&key.id, slot.at.clone(), scope);
-        slot.meaning = Some(Meaning::object(Object::PeerAuthentication(policy)));
+    if let Some(Meaning::Object(object)) = &mut slot.meaning {
+        match &mut **object {
+            Object::PeerAuthentication(policy) => *policy = denying(&key.id, slot.at.clone(), policy.scope.clone()),
+            Object::AuthorizationPolicy(policy) => authorization_policy::deny(policy),
+            _ => {}
+        }
     }
     slot
 }

@@ -2,6 +2,7 @@
 
 use super::{Attempt, Outbound, Said, To};
 use crate::capture::SocketIntent;
+use crate::connection::admit;
 use crate::connection::dial;
 use crate::connection::dress::Dress;
 use crate::connection::ends::{self, Proof};
@@ -9,7 +10,7 @@ use crate::connection::failed::{At, Failed};
 use crate::connection::hop::{self, Hop};
 use crate::connection::requests::Io;
 use crate::model::Workload;
-use crate::policy::{self, Peer};
+use crate::policy::{Connection, Peer};
 use crate::relay::tcp;
 use crate::telemetry::{Open, Outcome};
 use crate::tunnel::origination::Inside;
@@ -77,8 +78,8 @@ impl Outbound<'_> {
 
     async fn local(&self, workload: &Arc<Workload>, hop: &Hop, to: To<'_>) -> Result<(Io, Option<Open>), Failed> {
         let peer = Peer::Local(self.client.workload.identity.clone());
-        policy::authorize_inbound(&self.now.policies, workload, to.0.address.port(), &peer)
-            .at(Stage::Policy, "DENY")?;
+        let connection = Connection::new(&peer, self.client.address.ip(), to.0.address);
+        admit::opaque(&self.now, workload, &connection)?;
         let stream = self.client.tcp(SocketIntent::Application, to.0.address).await?;
         let target = ends::target(hop, to.0, to.1, Proof::None);
         let twin = ends::inbound_twin(self.record, &self.client, target, (workload, to.0.address));

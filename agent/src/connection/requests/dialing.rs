@@ -2,12 +2,13 @@
 
 use super::{Carrier, Choice, Io, Requests, speaks};
 use crate::capture::SocketIntent;
+use crate::connection::admit;
 use crate::connection::dial;
 use crate::connection::ends::{self, Proof};
 use crate::connection::failed::{At, Failed};
 use crate::connection::hop::{self, Hop};
 use crate::model::Workload;
-use crate::policy::{self, Peer};
+use crate::policy::{Connection, Peer};
 use crate::relay::http::Speaks;
 use crate::telemetry::Open;
 use crate::tunnel::origination::Inside;
@@ -58,8 +59,8 @@ impl Requests {
     async fn same_node(&self, workload: &Workload, choice: &Choice) -> Result<Connected, Failed> {
         let address = choice.endpoint.address;
         let peer = Peer::Local(self.client.workload.identity.clone());
-        policy::authorize_inbound(&self.mesh.snapshots.load().policies, workload, address.port(), &peer)
-            .at(Stage::Policy, "DENY")?;
+        let connection = Connection::new(&peer, self.client.address.ip(), address);
+        admit::opaque(&self.mesh.snapshots.load(), workload, &connection)?;
         let twin = ends::inbound_twin(&self.record, &self.client, choice.target(Proof::None), (workload, address));
         twin.established();
         self.straight(choice, SocketIntent::Application, Some(Arc::new(twin))).await

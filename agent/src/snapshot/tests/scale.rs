@@ -38,7 +38,7 @@ fn mesh() -> World {
 }
 
 fn work(backends: usize, frontends: usize, bindings: usize) -> Work {
-    Work { backends, frontends, bindings, attached: 0 }
+    Work { backends, frontends, bindings, attached: 0, layers: 0 }
 }
 
 #[test]

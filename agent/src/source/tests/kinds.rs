@@ -357,11 +357,6 @@ fn kinds_that_are_not_read() {
         ),
         (
             "security.istio.io/v1",
-            "AuthorizationPolicy",
-            Some("error unsupported-kind f.yaml:1:1 AuthorizationPolicy x is NOT enforced"),
-        ),
-        (
-            "security.istio.io/v1",
             "RequestAuthentication",
             Some("error unsupported-kind f.yaml:1:1 RequestAuthentication x is NOT enforced"),
         ),

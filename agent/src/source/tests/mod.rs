@@ -1,5 +1,6 @@
 //! The file source as an operator sees it: files in, objects and findings out.
 
+mod authorization;
 mod connection_rules;
 mod destination_mistakes;
 mod destination_rules;
@@ -18,8 +19,8 @@ mod walk;
 
 use super::{Config, Root, Update, read_once};
 use crate::model::{
-    BackendTlsPolicy, Change, DestinationRule, EndpointSlice, GatewayRoute, Object, PeerAuthentication, Service,
-    Severity, VirtualService, Workload,
+    AuthorizationPolicy, BackendTlsPolicy, Change, DestinationRule, EndpointSlice, GatewayRoute, Object,
+    PeerAuthentication, Service, Severity, VirtualService, Workload,
 };
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -102,7 +103,7 @@ macro_rules! objects {
 }
 
 objects!(workloads: Workload, services: Service, slices: EndpointSlice, virtual_services: VirtualService,
-         destination_rules: DestinationRule, policies: PeerAuthentication, gateway_routes: GatewayRoute,
+         destination_rules: DestinationRule, policies: PeerAuthentication, authorizations: AuthorizationPolicy, gateway_routes: GatewayRoute,
          backend_tls_policies: BackendTlsPolicy);
 
 /// A change in short: `+Service default/reviews`.

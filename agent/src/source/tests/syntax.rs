@@ -143,6 +143,7 @@ fn no_text_makes_it_panic() {
         cluster: &"east".into(),
         cluster_domain: "cluster.local",
         root_namespace: "istio-system",
+        trust_domain: "cluster.local",
     };
     for _ in 0..rounds {
         let mut text: Vec<char> = seed.chars().collect();

@@ -57,6 +57,7 @@ spec: {host: ratings, subsets: [{name: x}]}
 
 /// Leaves without an effect that needs none, and why.
 pub const NEUTRAL: &[(&str, &str)] = &[
+    ("AuthorizationPolicy action=ALLOW", "the default"),
     ("PeerAuthentication mtls.mode=UNSET", "it inherits, as without a mode"),
     ("VirtualService http[].corsPolicy.unmatchedPreflights=FORWARD", "the default"),
     ("VirtualService http[].corsPolicy.unmatchedPreflights=UNSPECIFIED", "the default"),
@@ -80,6 +81,7 @@ pub const SETTLED: &[&str] = &[
     "VirtualService",
     "DestinationRule",
     "PeerAuthentication",
+    "AuthorizationPolicy",
     "HTTPRoute",
     "GRPCRoute",
     "TCPRoute",
@@ -137,6 +139,7 @@ fn context(kind: &str, path: &str) -> Value {
         "VirtualService" => virtual_service(path),
         "DestinationRule" => destination_rule(path),
         "PeerAuthentication" => peer_authentication(path),
+        "AuthorizationPolicy" => authorization_policy(path),
         _ => super::gateway::context(kind, path),
     }
 }
@@ -146,6 +149,20 @@ fn peer_authentication(path: &str) -> Value {
     match path.starts_with("portLevelMtls") {
         true => json!({ "selector": { "matchLabels": { "a": "b" } } }),
         false => json!({}),
+    }
+}
+
+fn authorization_policy(path: &str) -> Value {
+    let at = |part: &str| path.starts_with(part);
+    match path {
+        _ if at("targetRef.") => json!({ "targetRef": { "kind": "Service", "name": "reviews" } }),
+        _ if at("targetRefs") => json!({ "targetRefs": [{ "kind": "Service", "name": "reviews" }] }),
+        _ if at("provider") => json!({ "action": "CUSTOM", "provider": { "name": "a" } }),
+        _ if at("action") => json!({ "rules": [{}] }),
+        _ if at("rules[].from") => json!({ "rules": [{ "from": [{ "source": { "ipBlocks": ["10.0.0.1"] } }] }] }),
+        _ if at("rules[].to") => json!({ "rules": [{ "to": [{ "operation": { "ports": ["1"] } }] }] }),
+        _ if at("rules[].when") => json!({ "rules": [{ "when": [{ "key": "source.ip", "values": ["10.0.0.1"] }] }] }),
+        _ => json!({}),
     }
 }
 
@@ -321,5 +338,10 @@ const VALUES: &[(&str, &str)] = &[
     ("replaceFullPath replacePrefixMatch path.value", r#""/x""#),
     ("subjectAltNames.uri", r#""spiffe://b/x""#),
     ("sectionName", r#""grpc""#),
+    ("ipBlocks notIpBlocks remoteIpBlocks notRemoteIpBlocks when.values when.notValues", r#""10.0.0.0/8""#),
+    ("operation.ports operation.notPorts", r#""7""#),
+    ("operation.paths operation.notPaths", r#""/x""#),
+    ("operation.methods operation.notMethods", r#""GET""#),
+    ("targetRef.name", r#""ratings""#),
     ("allowOrigins", r#""http://b""#),
 ];

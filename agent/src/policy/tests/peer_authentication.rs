@@ -1,8 +1,9 @@
 //! PeerAuthentication's precedence, as Istio documents it.
 
-use super::*;
+use super::denied;
 use crate::model::MtlsMode::{self, Disable, Permissive, Strict, Unset};
 use crate::model::{PeerAuthentication, Scope};
+use crate::policy::{Peer, Reason};
 use crate::snapshot::fixtures::{World, authentication, labels, pod, pod_in, put};
 
 fn mesh(mode: MtlsMode) -> PeerAuthentication {
@@ -21,11 +22,9 @@ fn workload(name: &str, mode: MtlsMode, ports: &[(u16, MtlsMode)]) -> PeerAuthen
 fn refused_by(policies: Vec<PeerAuthentication>) -> Option<String> {
     let world = World::new(policies.into_iter().map(put).collect());
     let books = pod("shop/books", "10.0.0.1", &[("app", "books")]);
-    let verdict = authorize_inbound(&world.snapshot.policies, &books, 8080, &Peer::Anonymous);
-    verdict.err().map(|denied| {
-        assert_eq!(denied.reason, Reason::PlaintextRefused);
-        denied.rule.to_string()
-    })
+    let denied = denied(&world, &books, 8080, &Peer::Anonymous)?;
+    assert_eq!(denied.reason, Reason::PlaintextRefused);
+    Some(denied.rule.to_string())
 }
 
 fn check(cases: Vec<(Vec<PeerAuthentication>, Option<&str>)>) {
@@ -92,7 +91,7 @@ fn a_proven_peer_passes_strict_whether_by_certificate_or_by_its_own_namespace() 
     let books = pod("shop/books", "10.0.0.1", &[]);
     let identity = books.identity.clone();
     for peer in [Peer::Verified(identity.clone()), Peer::Local(identity)] {
-        assert!(authorize_inbound(&world.snapshot.policies, &books, 80, &peer).is_ok());
+        assert_eq!(denied(&world, &books, 80, &peer), None);
     }
 }
 
@@ -100,8 +99,8 @@ fn a_proven_peer_passes_strict_whether_by_certificate_or_by_its_own_namespace() 
 fn a_workload_of_another_cluster_is_not_ours_to_admit_to() {
     let world = World::new(vec![]);
     let books = pod_in("west", "shop/books", "10.0.0.1", &[]);
-    let denied = authorize_inbound(&world.snapshot.policies, &books, 80, &Peer::Anonymous).unwrap_err();
-    assert_eq!(denied.reason, Reason::NotOurs);
+    let denied = denied(&world, &books, 80, &Peer::Anonymous);
+    assert_eq!(denied.unwrap().reason, Reason::NotOurs);
 }
 
 #[test]
