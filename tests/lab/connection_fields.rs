@@ -31,16 +31,20 @@ const TCP: &[(&str, &str, Asks)] = &[
 
 /// As [`TCP`], for a client that asks for `x.one.example`.
 const TLS: &[(&str, &str, Asks)] = &[
-    ("sniHosts", "sniHosts: [a.example, x.one.example]", &[(CLIENT, "v2")]),
-    ("sniHosts other", "sniHosts: [y.one.example]", &[(CLIENT, "v1")]),
-    ("sniHosts wildcard", "sniHosts: ['*.one.example']", &[(CLIENT, "v2")]),
-    ("sniHosts wildcard other", "sniHosts: ['*.x.one.example']", &[(CLIENT, "v1")]),
-    ("port", "sniHosts: ['*'], port: 8443", &[(CLIENT, "v2")]),
-    ("port other", "sniHosts: ['*'], port: 443", &[(CLIENT, "v1")]),
-    ("destinationSubnets", "sniHosts: ['*'], destinationSubnets: ['{SUBNET}/32']", &[(CLIENT, "v2")]),
-    ("destinationSubnets other", "sniHosts: ['*'], destinationSubnets: ['10.99.0.0/16']", &[(CLIENT, "v1")]),
-    ("sourceLabels", "sniHosts: ['*'], sourceLabels: {app: guest}", &[(CLIENT, "v1"), (GUEST, "v2")]),
-    ("sourceNamespace", "sniHosts: ['*'], sourceNamespace: other", &[(CLIENT, "v1"), (GUEST, "v2")]),
+    ("sniHosts", "sniHosts: [a.{NAME}.example, x.{NAME}.example]", &[(CLIENT, "v2")]),
+    ("sniHosts other", "sniHosts: [y.{NAME}.example]", &[(CLIENT, "v1")]),
+    ("sniHosts wildcard", "sniHosts: ['*.{NAME}.example']", &[(CLIENT, "v2")]),
+    ("sniHosts wildcard other", "sniHosts: ['*.x.{NAME}.example']", &[(CLIENT, "v1")]),
+    ("port", "sniHosts: ['*.{NAME}.example'], port: 8443", &[(CLIENT, "v2")]),
+    ("port other", "sniHosts: ['*.{NAME}.example'], port: 443", &[(CLIENT, "v1")]),
+    ("destinationSubnets", "sniHosts: ['*.{NAME}.example'], destinationSubnets: ['{SUBNET}/32']", &[(CLIENT, "v2")]),
+    (
+        "destinationSubnets other",
+        "sniHosts: ['*.{NAME}.example'], destinationSubnets: ['10.99.0.0/16']",
+        &[(CLIENT, "v1")],
+    ),
+    ("sourceLabels", "sniHosts: ['*.{NAME}.example'], sourceLabels: {app: guest}", &[(CLIENT, "v1"), (GUEST, "v2")]),
+    ("sourceNamespace", "sniHosts: ['*.{NAME}.example'], sourceNamespace: other", &[(CLIENT, "v1"), (GUEST, "v2")]),
 ];
 
 #[test]
@@ -133,7 +137,8 @@ fn shown(lab: &Lab, pod: &str, host: &str, name: &str) -> String {
 
 /// Puts a table in force and asks all of it.
 fn ask_all(lab: &mut Lab, kind: &str, table: &[(&str, &str, Asks)], seen: impl Fn(&Lab, &str, &str) -> String) {
-    let last = if kind == "tls" { "match: [{sniHosts: ['*']}], " } else { "" };
+    // A rule's server names have to be below the hosts of its VirtualService, as in Istio.
+    let last = if kind == "tls" { "match: [{sniHosts: ['*.{NAME}.example']}], " } else { "" };
     let (app, port) = if kind == "tcp" { ("pipe", 9000) } else { ("vault", 8443) };
     let mut text = String::new();
     for (at, (_, matching, _)) in table.iter().enumerate() {
@@ -142,14 +147,15 @@ fn ask_all(lab: &mut Lab, kind: &str, table: &[(&str, &str, Asks)], seen: impl F
         let matching = matching.replace("{SUBNET}", &address(lab, &name));
         let first = if matching.is_empty() { String::new() } else { format!("match: [{{{matching}}}], ") };
         let rules = format!("  {kind}:\n  - {{{first}{}}}\n  - {{{last}{}}}\n", to("v2"), to("v1"));
-        text += &virtual_service(&name, &format!("hosts: [{name}]"), &rules);
+        let head = format!("hosts: [{name}, '*.{name}.example']");
+        text += &virtual_service(&name, &head, &rules.replace("{NAME}", &name));
     }
     apply(lab, &text);
     let mut complaints = Vec::new();
     for (at, (field, _, asks)) in table.iter().enumerate() {
         for (pod, version) in *asks {
             let host = format!("{kind}{at}.default:{port}");
-            let three = || (0..3).all(|_| seen(lab, pod, &host) == *version).then_some(());
+            let three = || (0..4).all(|_| seen(lab, pod, &host) == *version).then_some(());
             if until(field, SOON, three).is_err() {
                 complaints
                     .push(format!("{kind} {field}: {pod} is taken by {:?}, not {version}", seen(lab, pod, &host)));
@@ -165,7 +171,10 @@ fn tcp_rules(lab: &mut Lab) {
 }
 
 fn tls_rules(lab: &mut Lab) {
-    ask_all(lab, "tls", TLS, |lab, pod, host| shown(lab, pod, host, "x.one.example"));
+    ask_all(lab, "tls", TLS, |lab, pod, host| {
+        let name = host.split('.').next().unwrap();
+        shown(lab, pod, host, &format!("x.{name}.example"))
+    });
 }
 
 fn tls_and_tcp(lab: &mut Lab) {
@@ -176,7 +185,7 @@ fn tls_and_tcp(lab: &mut Lab) {
         to("vault-v2"),
         to("vault-v1")
     );
-    let text = virtual_service("vault", "hosts: [vault]", &rules);
+    let text = virtual_service("vault", "hosts: [vault, b.example]", &rules);
     apply(lab, &text);
     for (name, version) in [("b.example", "v2"), ("c.example", "v1")] {
         let always = || (0..4).all(|_| shown(lab, CLIENT, "vault:8443", name) == version).then_some(());

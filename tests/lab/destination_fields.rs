@@ -189,7 +189,7 @@ fn originated(lab: &mut Lab) {
 fn by_name(lab: &mut Lab) {
     let rules = "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: vault}\nspec:\n  host: vault\n  \
                  subsets: [{name: a, labels: {version: a}}, {name: b, labels: {version: b}}]\n\
-                 ---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: vault}\nspec:\n  hosts: [vault]\n  \
+                 ---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: vault}\nspec:\n  hosts: [vault, '*.example']\n  \
                  tls:\n  - match: [{sniHosts: [a.example]}]\n    route: [{destination: {host: vault, subset: a}}]\n  \
                  - match: [{sniHosts: [b.example]}]\n    route: [{destination: {host: vault, subset: b}}]\n";
     apply(lab, rules);

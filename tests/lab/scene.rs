@@ -2,12 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests, their helpers included")]
 
 use std::any::Any;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use underpass_tests::install::built;
 use underpass_tests::{Lab, Options, Topology, until};
 
 /// How long something may take that happens at once on a machine with nothing else to do.
@@ -46,9 +47,24 @@ fn said(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked")
 }
 
-/// Applies to cluster east.
+/// Applies to cluster east what is right: a test of an object that is not in force would show nothing.
 pub fn apply(lab: &mut Lab, text: &str) {
+    assert_right(text);
     apply_to(lab, "east", text);
+}
+
+/// References that lead out of a text, and rules that are to answer 500.
+const EXPECTED: &str = "missing-parent,missing-target,missing-credential,missing-secret,missing-host,missing-subset,\
+                         missing-backend,missing-port,unsupported-filter,invalid-kind,not-granted";
+
+/// `underpass analyze` finds no error but those of references to what an earlier text brought, and those that tests are after.
+fn assert_right(text: &str) {
+    let mut analyze = Command::new(built("underpass"));
+    analyze.args(["analyze", "-", "--ignore", EXPECTED]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut analyze = analyze.spawn().unwrap();
+    analyze.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = analyze.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
 /// Applies to a cluster.

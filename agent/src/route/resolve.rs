@@ -98,27 +98,24 @@ fn service(
     if let Some(table) = http.as_ref().filter(|_| protocol.is_http()) {
         return Plan::Http(table.clone());
     }
-    let otherwise = match rules.connections {
-        Some(binding) => split(binding, &whole, (source, used), rng),
-        None => to(&whole),
-    };
+    let by_rule = rules.connections.and_then(|binding| split(binding, &whole, (source, used), rng));
+    let tcp_ruled = by_rule.is_some();
+    let otherwise = by_rule.unwrap_or_else(|| to(&whole));
     let tls = rules.connections.filter(|binding| !protocol.is_http() && tls_concerns(binding, source, used)).cloned();
     match (&http, &tls) {
         (None, None) => otherwise,
-        _ => Plan::Undecided(Box::new(Undecided { http, tls, whole, used, otherwise })),
+        _ => Plan::Undecided(Box::new(Undecided { http, tls, whole, used, otherwise, tcp_ruled })),
     }
 }
 
-/// The destination by the first TCP rule that takes the connection; the service itself if none does, as in Istio.
-fn split(binding: &Binding, whole: &Arc<Upstream>, (source, dst): (&Workload, OrigDst), rng: &mut Rng) -> Plan {
+/// The destination by the first TCP rule that takes the connection; if none does it is the service itself, as in Istio.
+fn split(binding: &Binding, whole: &Arc<Upstream>, (source, dst): (&Workload, OrigDst), rng: &mut Rng) -> Option<Plan> {
     let mut rules = binding.rules.tcp.iter().zip(&binding.tcp);
-    let Some((_, action)) = rules.find(|(rule, _)| tcp_rule(rule, source, dst)) else {
-        return to(whole);
-    };
-    match action.choose(source, &whole.service, rng) {
+    let (_, action) = rules.find(|(rule, _)| tcp_rule(rule, source, dst))?;
+    Some(match action.choose(source, &whole.service, rng) {
         Ok(upstream) => Plan::Tcp(upstream),
         Err(refusal) => Plan::Refused(refusal),
-    }
+    })
 }
 
 fn to(upstream: &Arc<Upstream>) -> Plan {

@@ -32,6 +32,8 @@ pub struct Undecided {
     pub(super) used: OrigDst,
     /// For anything else, and where the server speaks first.
     pub(super) otherwise: Plan,
+    /// Whether that is so by a rule for TCP, which takes what the rules for TLS do not, as in Istio.
+    pub(super) tcp_ruled: bool,
 }
 
 impl Undecided {
@@ -60,7 +62,7 @@ impl Undecided {
         match (spoken, &self.http, &self.tls) {
             (Spoken::Requests, Some(table), _) => Plan::Http(table.clone()),
             (Spoken::Tls(name), _, Some(binding)) => self.tls(binding, name.as_deref(), source, rng),
-            // Rules for TLS on a port for TLS: what is none goes nowhere, as in Istio.
+            // Rules for TLS alone on a port for TLS: what is none goes nowhere, as in Istio.
             (_, _, Some(_)) if self.awaits_client() => self.untaken("is not TLS"),
             _ => self.otherwise.clone(),
         }
@@ -75,6 +77,9 @@ impl Undecided {
     }
 
     fn untaken(&self, what: &str) -> Plan {
+        if self.tcp_ruled {
+            return self.otherwise.clone();
+        }
         Plan::Refused(Refusal::NoTlsRule { service: Arc::clone(&self.whole.service), what: what.into() })
     }
 }

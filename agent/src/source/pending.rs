@@ -62,12 +62,6 @@ pub const DESTINATION_RULE: &[Entry] = &[
     ),
 ];
 
-/// Of BackendTLSPolicy.
-pub const BACKEND_TLS_POLICY: &[Entry] = &[
-    // Connections.
-    ("validation", Effect::Ignored, "the endpoints are spoken to as if there were no policy"),
-];
-
 /// Where a DestinationRule has traffic policies.
 const POLICIES: &[&str] = &[
     "subsets[].trafficPolicy.portLevelSettings[].",

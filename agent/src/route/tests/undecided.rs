@@ -2,7 +2,7 @@
 
 use crate::balance::{Caller, pick};
 use crate::model::AppProtocol::{Http, Tcp, Tls, Unknown};
-use crate::model::{ServiceKind, TcpMatch, TlsMatch, TlsRule, VirtualService, WeightedDestination};
+use crate::model::{ServiceKind, TcpMatch, TcpRule, TlsMatch, TlsRule, VirtualService, WeightedDestination};
 use crate::route::{Plan, Spoken};
 use crate::snapshot::fixtures::*;
 use std::time::Instant;
@@ -73,6 +73,20 @@ fn tls_rules_take_connections_by_the_name_that_is_asked_for() {
         assert_eq!(heard(&mut world, port, &Spoken::Bytes), format!("tcp db:{port} 10.0.0.1:{port}"));
     }
     assert_eq!(heard(&mut world, 80, &name("a.example")), "at once: tcp db:80 10.0.0.1:80");
+}
+
+#[test]
+fn what_no_tls_rule_takes_is_for_the_tcp_rules() {
+    let tls = vec![tls_rule(&["a.example"], TcpMatch::default(), to("shop/a", 1))];
+    let tcp = |matches| vec![TcpRule { matches, route: vec![to("shop/b", 1)], broken: None }];
+    let (a, b) = ("tcp a:443 10.0.0.2:443", "tcp b:443 10.0.0.3:443");
+    let mut world = shop(VirtualService { tls: tls.clone(), ..rules("shop/r", &["shop/db"], vec![], tcp(vec![])) });
+    for (spoken, expected) in [(name("a.example"), a), (name("c"), b), (Spoken::Tls(None), b), (Spoken::Bytes, b)] {
+        assert_eq!(heard(&mut world, 443, &spoken), expected, "{spoken:?}");
+    }
+    let elsewhere = tcp(vec![TcpMatch { port: Some(444), ..TcpMatch::default() }]);
+    let mut world = shop(VirtualService { tls, ..rules("shop/r", &["shop/db"], vec![], elsewhere) });
+    assert!(heard(&mut world, 443, &name("c")).starts_with("refused NR"));
 }
 
 #[test]

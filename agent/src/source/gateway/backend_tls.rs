@@ -11,7 +11,6 @@ use crate::source::item::{Meaning, Raw};
 use crate::source::name;
 use crate::source::notes::Notes;
 use crate::source::path::Path;
-use crate::source::pending::{self, entry, present};
 use crate::source::schema::BACKEND_TLS_POLICY;
 use std::sync::Arc;
 
@@ -29,10 +28,6 @@ pub fn read(scope: &Scope<'_>, raw: &Raw<'_>, notes: &mut Notes<'_>) -> Option<M
     let (tls, broken, soft) = validation(&decoded.value.validation, raw, &path.key("validation"), notes);
     if notes.errors() > before + soft {
         return None;
-    }
-    for waiting in present(pending::BACKEND_TLS_POLICY, &raw.part("spec").0) {
-        let what = entry(pending::BACKEND_TLS_POLICY, &waiting).map_or("", |(.., what)| *what);
-        notes.error("unsupported-field", &path.join(&waiting), format!("is not supported yet: {what}"));
     }
     let (id, origin, age) = (raw.id.clone(), raw.origin(notes), super::age(raw));
     Some(Meaning::object(Object::BackendTlsPolicy(BackendTlsPolicy { id, origin, age, targets, tls, broken })))
