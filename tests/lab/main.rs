@@ -24,6 +24,8 @@ mod python;
 mod real_clients;
 mod restart;
 mod routing;
+mod samples;
+mod samples_tables;
 mod scene;
 mod tunnels;
 mod tunnels_peer;

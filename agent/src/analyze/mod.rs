@@ -12,6 +12,7 @@ mod objects;
 mod reach;
 mod references;
 mod report;
+mod soften;
 
 #[cfg(test)]
 mod tests;
@@ -57,7 +58,7 @@ pub fn analyze<'a>(settings: &Settings, texts: &'a [Text]) -> Report<'a> {
     let (snapshot, assembled) = Assembler::new("local".into()).apply(update.changes.clone());
     let mut findings = update.findings;
     findings.extend(assembled.into_iter().map(|finding| placed(finding, &declared, settings)));
-    references::soften(&mut findings, &objects, &facts);
+    soften::soften(&mut findings, &objects, &facts);
     findings.extend(references::missing(&objects, &facts));
     findings.extend(reach::unreachable(&objects));
     findings.extend(reach::shadowed_routes(&snapshot));

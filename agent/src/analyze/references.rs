@@ -2,43 +2,9 @@
 
 use super::facts::Facts;
 use super::objects::Objects;
-use crate::model::{Finding, HttpRule, ObjectId, Severity};
+use crate::model::{Finding, ObjectId, Severity};
 use crate::source::Declared;
 use serde_json::Value;
-use std::collections::HashMap;
-
-/// Files may hold the routes alone: a host whose namespace they say nothing of may well be in the cluster.
-pub(super) fn soften(findings: &mut [Finding], objects: &Objects<'_>, facts: &Facts<'_>) {
-    let hosts = hosts_by_place(objects);
-    for finding in findings.iter_mut().filter(|finding| finding.code == "missing-host") {
-        let named = hosts.get(&finding.at).and_then(|host| facts.service_of(host));
-        let hint = match named {
-            Some(id) if facts.speak_of("Service", id.namespace.as_str()) => continue,
-            Some(id) => format!("these files hold no Service of namespace {}: give its file too", id.namespace),
-            None if facts.has_host(hosts.get(&finding.at).map_or("", String::as_str)) => {
-                "a ServiceEntry has it, and that kind is not supported yet".to_owned()
-            }
-            None => "it is no host of this cluster, and these files hold no ServiceEntry for it".to_owned(),
-        };
-        finding.severity = Severity::Warning;
-        finding.message = format!("{}; {hint}", finding.message);
-    }
-}
-
-/// The hosts that rules send traffic to, by the place where they say so.
-fn hosts_by_place(objects: &Objects<'_>) -> HashMap<String, String> {
-    let rules = objects.virtual_services.iter();
-    let routes = rules.flat_map(|rules| {
-        let http = rules.http.iter().flat_map(|rule| {
-            let mirrors = rule.filters.mirrors.iter().map(|mirror| &mirror.destination);
-            HttpRule::route(rule).iter().map(|one| &one.destination).chain(mirrors)
-        });
-        let tls = rules.tls.iter().flat_map(|rule| &rule.route);
-        let l4 = tls.chain(rules.tcp.iter().flat_map(|rule| &rule.route)).map(|one| &one.destination);
-        http.chain(l4)
-    });
-    routes.map(|to| (to.origin.to_string(), to.host.as_str().to_owned())).collect()
-}
 
 /// References to objects that the data path does not look up itself.
 pub(super) fn missing(_: &Objects<'_>, facts: &Facts<'_>) -> Vec<Finding> {

@@ -42,7 +42,16 @@ fn report(files: &[(&str, &str)]) -> String {
 
 /// The findings of `f.yaml`, beside a Service and its pods, as `line:column severity code`.
 fn found(text: &str) -> Vec<String> {
-    let texts = texts(&[("service.yaml", SERVICE), ("pods.yaml", PODS), ("f.yaml", text)]);
+    found_in(&[("service.yaml", SERVICE), ("pods.yaml", PODS), ("f.yaml", text)])
+}
+
+/// The same where there is no other file.
+fn alone(text: &str) -> Vec<String> {
+    found_in(&[("f.yaml", text)])
+}
+
+fn found_in(files: &[(&str, &str)]) -> Vec<String> {
+    let texts = texts(files);
     let json: Value = serde_json::from_str(&analyze(&settings(&[]), &texts).print(Format::Json)).unwrap();
     let line = |one: &Value| {
         let word = |key: &str| one[key].as_str().unwrap().to_owned();
@@ -89,6 +98,43 @@ fn a_missing_host_is_an_error_only_where_the_files_speak_of_its_namespace() {
     assert_eq!(found(&to("ratings")), ["8:7 error missing-host"]);
     assert_eq!(found(&to("ratings.prod.svc.cluster.local")), ["8:7 warning missing-host"]);
     assert_eq!(found(&to("example.com")), ["8:7 warning missing-host"]);
+}
+
+#[test]
+fn references_of_the_gateway_api_and_to_secrets_are_errors_only_where_the_files_could_hold_them() {
+    let route = "apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: r}
+spec:
+  parentRefs:
+  - {group: '', kind: Service, name: lost}
+  rules:
+  - backendRefs:
+    - {name: lost, port: 80}
+    filters:
+    - {type: RequestMirror, requestMirror: {backendRef: {name: lost, port: 80}}}
+";
+    let policy = "apiVersion: gateway.networking.k8s.io/v1
+kind: BackendTLSPolicy
+metadata: {name: p}
+spec:
+  targetRefs:
+  - {group: '', kind: Service, name: lost}
+  validation: {hostname: a.com, wellKnownCACertificates: System}
+";
+    let rule = "apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: d}
+spec: {host: reviews, trafficPolicy: {tls: {mode: SIMPLE, credentialName: lost}}}
+";
+    let other = "---\napiVersion: v1\nkind: Secret\nmetadata: {name: other}\n";
+    assert_eq!(alone(route), ["6:5 warning missing-parent", "9:7 warning missing-host", "11:45 warning missing-host"]);
+    assert_eq!(found(route), ["6:5 error missing-parent", "9:7 error missing-host", "11:45 error missing-host"]);
+    assert_eq!(alone(policy), ["6:5 warning missing-target"]);
+    assert_eq!(found(policy), ["6:5 error missing-target"]);
+    let credential = |found: Vec<String>| found.into_iter().find(|one| one.ends_with("missing-credential"));
+    assert_eq!(credential(alone(rule)).as_deref(), Some("1:1 warning missing-credential"));
+    assert_eq!(credential(alone(&format!("{rule}{other}"))).as_deref(), Some("1:1 error missing-credential"));
 }
 
 #[test]
