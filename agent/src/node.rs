@@ -101,6 +101,7 @@ impl Node {
                 access_log: options.log.access_log.clone(),
                 format: options.log.log_format,
             })?,
+            admissions: Default::default(),
             tasks: Default::default(),
         });
         let updates = source::watch(source_config(options));
@@ -118,6 +119,8 @@ impl Node {
         let (mut retry, mut sweep) = (tokio::time::interval(RETRY), tokio::time::interval(SWEEP));
         let keeper = Arc::clone(&self.mesh);
         tokio::spawn(async move { keeper.identities.keep_fresh().await });
+        let (admissions, snapshots) = (Arc::clone(&self.mesh.admissions), self.mesh.snapshots.clone());
+        tokio::spawn(async move { admissions.watch(snapshots).await });
         let pool = Arc::clone(&self.mesh.requests);
         tokio::spawn(async move { pool.maintain().await });
         let mut reports = tokio::time::interval(REPORTS);

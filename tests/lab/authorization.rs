@@ -5,6 +5,7 @@
 use serde_json::Value;
 use underpass_tests::{Agent, Lab, until};
 
+use crate::authorization_open;
 use crate::authorization_probe::{SERVERS, address, passes, policy, server, settled, up, who, with};
 use crate::pair::{finding, no_finding};
 use crate::scene::{SOON, apply, apply_to, delete, through};
@@ -22,6 +23,8 @@ fn authorization() {
             ("selector, namespace, mesh, targetRefs", scopes),
             ("a policy that cannot be read denies what it selects", unreadable),
             ("what operators see of a refusal", told),
+            ("a changed policy ends open connections, and only those that it denies", authorization_open::changes),
+            ("AUDIT and dry runs are told of and have no effect", authorization_open::told),
         ],
     );
 }

@@ -1,6 +1,7 @@
 //! The lab tier: whole clusters, real programs, real clients.
 
 mod authorization;
+mod authorization_open;
 mod authorization_probe;
 mod bad_input;
 mod capture;

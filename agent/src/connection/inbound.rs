@@ -156,7 +156,8 @@ async fn relay_plaintext(
     let workload = mesh.identify(&now, server.pod.id())?;
     record.source(ends::peer(&now, server.peer.socket(), None));
     record.target(ends::received(&workload, server.original.socket(), None));
-    admit::opaque(&now, &workload, &Connection::new(&Peer::Anonymous, server.peer.ip(), server.original.socket()))?;
+    let connection = Connection::new(&Peer::Anonymous, server.peer.ip(), server.original.socket());
+    let held = admit::opaque((mesh, &now), &workload, &connection, record)?;
     drop(now);
     let mut app = server.application(server.original.socket(), server.peer.ip()).await?;
     record.established();
@@ -164,8 +165,8 @@ async fn relay_plaintext(
         record.traffic().add_to_server(read.len());
         app.write_all(&read).await.at(Stage::Relay, "RESET")?;
     }
-    let copied = tcp::copy(stream, &mut app, record.traffic()).await;
-    copied.inspect_err(|_| reset(&app)).at(Stage::Relay, "RESET")
+    let copying = async { tcp::copy(stream, &mut app, record.traffic()).await.at(Stage::Relay, "RESET") };
+    held.during(copying).await.inspect_err(|_| reset(&app))
 }
 
 impl Server {

@@ -1,5 +1,6 @@
 //! The life of a connection, one line per stage; the only place where the stages meet.
 
+mod admissions;
 mod admit;
 mod dial;
 mod dress;
@@ -13,6 +14,7 @@ mod requests;
 mod serve_hbone;
 mod serve_sessions;
 
+pub use admissions::Admissions;
 pub use failed::Failed;
 pub use requests::Requests;
 
@@ -60,6 +62,8 @@ pub struct Mesh {
     pub requests: Arc<RequestPool<Requests>>,
     /// Metrics and access log.
     pub telemetry: Telemetry,
+    /// The connections that came in, to be decided about again when policies change.
+    pub admissions: Arc<Admissions>,
     /// The open connections, to be waited for.
     pub tasks: TaskTracker,
 }

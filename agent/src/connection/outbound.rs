@@ -3,6 +3,7 @@
 mod dressed;
 mod said;
 
+use super::admissions::Held;
 use super::dial::{self, Client, Manner};
 use super::dress::Dress;
 use super::ends::{self, Proof};
@@ -210,7 +211,7 @@ impl Outbound<'_> {
         }
         match hop {
             Hop::SameNode(workload) => self.same_node(&workload, to, app, said).await,
-            Hop::Plaintext => self.straight(to.0, app, said, SocketIntent::Tunnel).await,
+            Hop::Plaintext => self.straight(to.0, app, said, (SocketIntent::Tunnel, None)).await,
             Hop::Underpass(workload) => self.session(&workload, to, app, said).await,
             Hop::Hbone(workload) => self.hbone(&workload, to, app, said).await,
             Hop::Forbidden => Err(Attempt::Again(Failed::new(Stage::Tunnel, "TLS_FAILURE", hop::FORBIDDEN))),
@@ -229,10 +230,10 @@ impl Outbound<'_> {
         let twin = ends::inbound_twin(self.record, &self.client, target, (workload, to.0.address));
         let peer = Peer::Local(self.client.workload.identity.clone());
         let connection = Connection::new(&peer, self.client.address.ip(), to.0.address);
-        let result = match admit::opaque(&self.now, workload, &connection) {
-            Ok(()) => {
+        let result = match admit::opaque((self.mesh, &self.now), workload, &connection, &twin) {
+            Ok(held) => {
                 twin.established();
-                self.straight(to.0, app, said, SocketIntent::Application).await
+                self.straight(to.0, app, said, (SocketIntent::Application, Some(held))).await
             }
             Err(failed) => Err(Attempt::Over(failed)),
         };
@@ -248,7 +249,7 @@ impl Outbound<'_> {
         endpoint: &Endpoint,
         app: &mut TcpStream,
         said: &mut Said,
-        intent: SocketIntent,
+        (intent, held): (SocketIntent, Option<Held>),
     ) -> Result<(), Attempt> {
         let connected = self.client.tcp(intent, endpoint.address).await;
         let mut server = match connected {
@@ -261,8 +262,12 @@ impl Outbound<'_> {
         self.record.established();
         endpoint.settle(balance::Outcome::Connected, Instant::now());
         server.write_all(said.read_once(self.record)).await.at(Stage::Relay, "RESET").map_err(Attempt::Over)?;
-        let copied = tcp::copy(app, &mut server, self.record.traffic()).await;
-        copied.inspect_err(|_| reset(&server)).at(Stage::Relay, "RESET").map_err(Attempt::Over)
+        let copying = async { tcp::copy(app, &mut server, self.record.traffic()).await.at(Stage::Relay, "RESET") };
+        let copied = match held {
+            Some(held) => held.during(copying).await,
+            None => copying.await,
+        };
+        copied.inspect_err(|_| reset(&server)).map_err(Attempt::Over)
     }
 
     async fn session(

@@ -8,6 +8,7 @@ mod told;
 pub use places::Place;
 pub use stream::Io;
 
+use super::admissions::Guarded;
 use super::dial::Client;
 use super::dress::Dress;
 use super::ends::{self, Proof};
@@ -110,6 +111,8 @@ pub struct Carrier {
     target: Arc<Target>,
     reports: Option<ReportSink>,
     twin: Option<Arc<Open>>,
+    /// It is cut when policies come that deny it.
+    _guarded: Option<Arc<Guarded>>,
 }
 
 /// Endpoints that are not wanted, and how far to look for others.

@@ -1,7 +1,8 @@
 //! The server's end of HBONE: each CONNECT authorized, recorded and relayed.
 
+use super::admissions::Held;
 use super::ends;
-use super::failed::Failed;
+use super::failed::{At, Failed};
 use super::inbound::Server;
 use super::{Mesh, admit, reset};
 use crate::identity::VerifiedPeer;
@@ -36,34 +37,34 @@ struct Tunnels {
 impl Respond for Tunnels {
     async fn respond(&self, incoming: Incoming) {
         let record = self.server.record(&self.mesh);
-        let (app, to) = match self.admit(&incoming, &record).await {
+        let (app, held) = match self.admit(&incoming, &record).await {
             Ok(admitted) => admitted,
             Err((refusal, failed)) => {
                 incoming.refuse(refusal);
                 return record.close(failed.outcome());
             }
         };
-        let relayed = self.relay(incoming, app, &record).await;
+        let relayed = self.relay(incoming, (app, held), &record).await;
         record.close(match relayed {
             Ok(()) => Outcome::complete(),
-            Err(error) => Outcome::failed("RESET", Stage::Relay, format!("{to}: {error}")),
+            Err(failed) => failed.outcome(),
         });
     }
 }
 
 impl Tunnels {
     /// Identity, policy, and the connection to the application.
-    async fn admit(&self, incoming: &Incoming, record: &Open) -> Result<(TcpStream, SocketAddr), (Refusal, Failed)> {
+    async fn admit(&self, incoming: &Incoming, record: &Open) -> Result<(TcpStream, Held), (Refusal, Failed)> {
         let Target::Address(to) = incoming.connect.target else {
             let text = "CONNECT to a name; this is a pod, not a gateway";
             return Err((Refusal::BadRequest, Failed::new(Stage::Tunnel, "CONNECT", text)));
         };
-        self.authorize(to, record)?;
+        let held = self.authorize(to, record)?;
         let app = self.server.application(to, self.server.peer.ip()).await;
-        app.map(|app| (app, to)).map_err(|failed| (Refusal::Unreachable, failed))
+        app.map(|app| (app, held)).map_err(|failed| (Refusal::Unreachable, failed))
     }
 
-    fn authorize(&self, to: SocketAddr, record: &Open) -> Result<(), (Refusal, Failed)> {
+    fn authorize(&self, to: SocketAddr, record: &Open) -> Result<Held, (Refusal, Failed)> {
         let now = self.mesh.snapshots.load();
         record.source(ends::peer(&now, self.server.peer.socket(), Some(self.peer.id())));
         let workload =
@@ -76,12 +77,13 @@ impl Tunnels {
         }
         let peer = Peer::Verified(self.peer.id().clone());
         let connection = Connection::new(&peer, self.server.peer.ip(), to);
-        admit::opaque(&now, &workload, &connection).map_err(|failed| (Refusal::Denied, failed))
+        admit::opaque((&self.mesh, &now), &workload, &connection, record).map_err(|failed| (Refusal::Denied, failed))
     }
 
-    async fn relay(&self, incoming: Incoming, mut app: TcpStream, record: &Open) -> std::io::Result<()> {
-        let mut tunnel = incoming.accept(&Baggage::default())?;
+    async fn relay(&self, incoming: Incoming, (mut app, held): (TcpStream, Held), record: &Open) -> Result<(), Failed> {
+        let mut tunnel = incoming.accept(&Baggage::default()).at(Stage::Relay, "RESET")?;
         record.established();
-        tcp::copy(&mut tunnel, &mut app, record.traffic()).await.inspect_err(|_| reset(&app))
+        let copying = async { tcp::copy(&mut tunnel, &mut app, record.traffic()).await.at(Stage::Relay, "RESET") };
+        held.during(copying).await.inspect_err(|_| reset(&app))
     }
 }

@@ -1,5 +1,6 @@
 //! The server's end of `underpass/1`: connections one after the other, each authorized, recorded and carried.
 
+use super::admissions::Held;
 use super::failed::Failed;
 use super::inbound::Server;
 use super::{Mesh, admit, ends, reset};
@@ -71,8 +72,8 @@ async fn connection(
     open: Open,
 ) -> Result<Option<Done>, ()> {
     let record = server.record(mesh);
-    let mut app = match admit(mesh, server, (peer, handshake), open, &record).await {
-        Ok(app) => app,
+    let (mut app, held) = match admit(mesh, server, (peer, handshake), open, &record).await {
+        Ok(admitted) => admitted,
         Err((code, failed)) => {
             let refused = session.refuse(code, &failed.reason).await;
             record.close(failed.outcome());
@@ -86,7 +87,15 @@ async fn connection(
     record.established();
     let target = record.target_so_far();
     let report = |report: Report| record.request(&target, &request(report));
-    let carried = session.carry(&mut app, Role::Server(&report), record.traffic()).await;
+    let carrying = async { Ok(session.carry(&mut app, Role::Server(&report), record.traffic()).await) };
+    let carried = match held.during(carrying).await {
+        Ok(carried) => carried,
+        Err(denied) => {
+            record.end(denied.outcome());
+            reset(&app);
+            return Err(());
+        }
+    };
     record.end(outcome(&carried));
     match carried {
         Ok(()) => Ok(Some((record, target))),
@@ -112,9 +121,9 @@ async fn admit(
     (peer, handshake): (&VerifiedPeer, Tls),
     open: Open,
     record: &Record,
-) -> Result<TcpStream, (RefusalCode, Failed)> {
+) -> Result<(TcpStream, Held), (RefusalCode, Failed)> {
     let client = std::net::SocketAddr::new(server.peer.ip(), open.source.port());
-    let workload = {
+    let held = {
         let now = mesh.snapshots.load();
         record.source(ends::peer(&now, client, Some(peer.id())));
         let workload = mesh.identify(&now, server.pod.id()).map_err(|failed| (RefusalCode::NotThisPod, failed))?;
@@ -126,12 +135,11 @@ async fn admit(
         }
         let peer = Peer::Verified(peer.id().clone());
         let connection = Connection::new(&peer, client.ip(), open.destination);
-        admit::opaque(&now, &workload, &connection).map_err(|failed| (RefusalCode::Denied, failed))?;
-        workload
+        let admitted = admit::opaque((mesh, &now), &workload, &connection, record);
+        admitted.map_err(|failed| (RefusalCode::Denied, failed))?
     };
-    drop(workload);
     let app = server.application(open.destination, client.ip()).await;
-    app.map_err(|failed| (RefusalCode::Unreachable, failed))
+    app.map(|app| (app, held)).map_err(|failed| (RefusalCode::Unreachable, failed))
 }
 
 /// A request that the client's agent routed, as this end records it.

@@ -113,6 +113,12 @@ pub struct Report {
     pub told: Told,
 }
 
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.told.as_str(), self.policy)
+    }
+}
+
 /// What a policy that decides nothing says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Told {

@@ -86,14 +86,4 @@ impl Layers {
     pub fn policies(&self) -> impl Iterator<Item = &Selected> {
         self.iter().flat_map(|layer| layer.all())
     }
-
-    /// Whether they are the very same. What is compared are three pointers.
-    pub fn same(&self, other: &Self) -> bool {
-        let same = |(one, other): (&Option<Arc<Layer>>, &Option<Arc<Layer>>)| match (one, other) {
-            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
-            (None, None) => true,
-            _ => false,
-        };
-        self.0.iter().zip(&other.0).all(same)
-    }
 }

@@ -116,6 +116,15 @@ impl PolicyTable {
         Layers(self.layers_of(workload).map(|layer| layer.cloned()))
     }
 
+    /// Whether the same policies are for a workload as in another table. What is compared are five pointers.
+    pub fn same_for(&self, other: &Self, workload: &Workload) -> bool {
+        let namespace = &workload.id.pod.namespace;
+        let namespaces = (self.namespaces.get(namespace), other.namespaces.get(namespace));
+        same(self.mesh.as_ref(), other.mesh.as_ref())
+            && same(namespaces.0, namespaces.1)
+            && self.layers_of(workload).into_iter().zip(other.layers_of(workload)).all(|(one, other)| same(one, other))
+    }
+
     pub(super) fn layers_of(&self, workload: &Workload) -> [Option<&Arc<Layer>>; 3] {
         let Authorization { mesh, namespaces, workloads } = &self.authorization;
         [mesh.as_ref(), namespaces.get(&workload.id.pod.namespace), workloads.get(&workload.id)]
@@ -125,6 +134,14 @@ impl PolicyTable {
     pub fn rules(&self) -> impl Iterator<Item = &Arc<PeerAuthentication>> {
         let inner = self.namespaces.values().flat_map(|policies| policies.whole.iter().chain(&policies.workloads));
         self.mesh.as_deref().into_iter().chain(inner).map(|policy| &policy.rule)
+    }
+}
+
+fn same<T>(one: Option<&Arc<T>>, other: Option<&Arc<T>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (None, None) => true,
+        _ => false,
     }
 }
 

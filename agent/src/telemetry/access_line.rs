@@ -49,6 +49,9 @@ impl Line {
         if outcome.is_failure() {
             self.word("stage", outcome.stage.unwrap_or(details.stage));
         }
+        if !details.told.is_empty() {
+            self.word("policies", details.told.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+        }
         self.end(live.opened.elapsed(), outcome.error.as_deref());
     }
 

@@ -5,12 +5,16 @@ use super::histogram::Histogram;
 use super::upstreams;
 use crate::balance::Standings;
 use crate::model::{Finding, Severity};
+use crate::policy::{Report, Told};
 use crate::vocab::{Direction, SpiffeId};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
+
+/// What the names of policies begin with in reports.
+const LABEL: &str = "AuthorizationPolicy ";
 
 /// Counters and gauges of this agent.
 #[derive(Debug, Default)]
@@ -25,6 +29,7 @@ pub struct Agent {
     setup: Mutex<BTreeMap<(Direction, &'static str), Arc<Histogram>>>,
     retries: AtomicU64,
     mirrored: Mutex<BTreeMap<&'static str, u64>>,
+    told: Mutex<HashMap<(Arc<str>, Told), u64>>,
     upstreams: OnceLock<Standings>,
 }
 
@@ -112,6 +117,11 @@ impl Agent {
         *self.mirrored.lock().entry(flag).or_default() += 1;
     }
 
+    /// A policy that decides nothing had something to say of a connection or a request.
+    pub fn told(&self, report: &Report) {
+        *self.told.lock().entry((Arc::clone(&report.policy), report.told)).or_default() += 1;
+    }
+
     pub(super) fn setup_took(&self, direction: Direction, tunnel: &'static str, took: Duration) {
         let histogram = self.setup.lock().entry((direction, tunnel)).or_default().clone();
         histogram.observe_thousandths(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
@@ -129,6 +139,7 @@ impl Agent {
         self.write_tunnels(page);
         self.write_setup(page);
         self.write_requests(page);
+        self.write_told(page);
         if let Some(standings) = self.upstreams.get() {
             upstreams::write(page, &standings.list(), Instant::now());
         }
@@ -140,6 +151,18 @@ impl Agent {
         page.family("underpass_mirrored_requests_total", Kind::Counter, "Copies of requests sent to mirrors.");
         for (flag, count) in &*self.mirrored.lock() {
             page.sample(Labels::default().with("response_flags", flag).as_str(), count);
+        }
+    }
+
+    fn write_told(&self, page: &mut Page) {
+        let help = "What AUDIT and dry-run AuthorizationPolicies said of connections and requests.";
+        page.family("underpass_authorization_reports_total", Kind::Counter, help);
+        let told = self.told.lock();
+        let mut told: Vec<_> = told.iter().collect();
+        told.sort();
+        for ((policy, told), count) in told {
+            let name = policy.strip_prefix(LABEL).unwrap_or(policy);
+            page.sample(Labels::default().with("policy", name).with("verdict", told.as_str()).as_str(), count);
         }
     }
 

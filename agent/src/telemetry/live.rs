@@ -2,6 +2,7 @@
 
 use super::edge::Edge;
 use super::record::{Party, Protocol, Target};
+use crate::policy::Report;
 use crate::vocab::{Direction, OrigDst, PodId, Stage, Traffic};
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -21,6 +22,8 @@ pub struct Details {
     pub protocol: Protocol,
     /// The stage it is in.
     pub stage: Stage,
+    /// What policies say of it that decide nothing.
+    pub told: Vec<Report>,
 }
 
 /// Bytes that the series have already.

@@ -4,6 +4,7 @@ use super::edge::{Edge, Ends};
 use super::live::{Details, Live};
 use super::record::{Outcome, Party, Protocol, RequestRecord, Security, ServiceRef, Target, Tls, Tunnel};
 use super::recorder::Telemetry;
+use crate::policy::Report;
 use crate::vocab::{Direction, OrigDst, PodId, Stage, Traffic};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -97,6 +98,15 @@ impl Open {
             details.target.security = Some(security);
             details.target.tls = tls;
         });
+    }
+
+    /// What policies say of it that decide nothing: AUDIT, dry runs. Counts it.
+    pub fn told(&self, reports: &[Report]) {
+        if reports.is_empty() {
+            return;
+        }
+        reports.iter().for_each(|report| self.telemetry.agent().told(report));
+        self.change(|details| details.told.extend_from_slice(reports));
     }
 
     /// All that is known of where it goes, at once.

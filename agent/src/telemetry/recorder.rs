@@ -69,7 +69,13 @@ impl Telemetry {
         original: OrigDst,
         traffic: Arc<Traffic>,
     ) -> Open {
-        let details = Details { source, target: Target::default(), protocol: Protocol::Tcp, stage: Stage::Capture };
+        let details = Details {
+            source,
+            target: Target::default(),
+            protocol: Protocol::Tcp,
+            stage: Stage::Capture,
+            told: Vec::new(),
+        };
         let live = Arc::new(Live {
             id: self.0.live.next_id(),
             direction,

@@ -2,6 +2,7 @@
 
 use super::{Attempt, Outbound, Said, To};
 use crate::capture::SocketIntent;
+use crate::connection::admissions::Held;
 use crate::connection::admit;
 use crate::connection::dial;
 use crate::connection::dress::Dress;
@@ -20,6 +21,9 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+/// The record of the other end, a pod of this node, and its place among those that were let in.
+type Twin = (Open, Held);
+
 impl Outbound<'_> {
     /// One attempt, by any hop.
     pub(super) async fn dressed(
@@ -30,8 +34,9 @@ impl Outbound<'_> {
         said: &mut Said,
     ) -> Result<(), Attempt> {
         let (io, twin) = self.stream(&hop, to).await.map_err(again)?;
+        let (twin, held) = twin.unzip();
         let result = match dress.put_on(self.mesh, Inside::Bytes, io).await {
-            Ok(io) => self.relay(io, app, said).await,
+            Ok(io) => self.relay_held(held, io, app, said).await,
             Err(failed) => Err(again(failed)),
         };
         if let Some(twin) = twin {
@@ -41,6 +46,22 @@ impl Outbound<'_> {
             });
         }
         result
+    }
+
+    async fn relay_held(
+        &self,
+        held: Option<Held>,
+        io: Io,
+        app: &mut TcpStream,
+        said: &mut Said,
+    ) -> Result<(), Attempt> {
+        let Some(held) = held else {
+            return self.relay(io, app, said).await;
+        };
+        match held.during(async { Ok(self.relay(io, app, said).await) }).await {
+            Ok(relayed) => relayed,
+            Err(denied) => Err(Attempt::Over(denied)),
+        }
     }
 
     async fn relay(&self, mut io: Io, app: &mut TcpStream, said: &mut Said) -> Result<(), Attempt> {
@@ -58,7 +79,7 @@ impl Outbound<'_> {
     }
 
     /// A stream to the application, which took the connection.
-    async fn stream(&self, hop: &Hop, to: To<'_>) -> Result<(Io, Option<Open>), Failed> {
+    async fn stream(&self, hop: &Hop, to: To<'_>) -> Result<(Io, Option<Twin>), Failed> {
         match hop {
             Hop::SameNode(workload) => self.local(workload, hop, to).await,
             Hop::Plaintext => {
@@ -76,18 +97,29 @@ impl Outbound<'_> {
         }
     }
 
-    async fn local(&self, workload: &Arc<Workload>, hop: &Hop, to: To<'_>) -> Result<(Io, Option<Open>), Failed> {
+    async fn local(&self, workload: &Arc<Workload>, hop: &Hop, to: To<'_>) -> Result<(Io, Option<Twin>), Failed> {
         let peer = Peer::Local(self.client.workload.identity.clone());
         let connection = Connection::new(&peer, self.client.address.ip(), to.0.address);
-        admit::opaque(&self.now, workload, &connection)?;
-        let stream = self.client.tcp(SocketIntent::Application, to.0.address).await?;
         let target = ends::target(hop, to.0, to.1, Proof::None);
         let twin = ends::inbound_twin(self.record, &self.client, target, (workload, to.0.address));
-        twin.established();
-        Ok((Io::Tcp(stream), Some(twin)))
+        let admitted = async {
+            let held = admit::opaque((self.mesh, &self.now), workload, &connection, &twin)?;
+            Ok((self.client.tcp(SocketIntent::Application, to.0.address).await?, held))
+        };
+        match admitted.await {
+            Ok((stream, held)) => {
+                twin.established();
+                Ok((Io::Tcp(stream), Some((twin, held))))
+            }
+            Err(failed) => {
+                let failed: Failed = failed;
+                twin.close(failed.outcome());
+                Err(failed)
+            }
+        }
     }
 
-    async fn tunnelled(&self, workload: &Arc<Workload>, hop: &Hop, to: To<'_>) -> Result<(Io, Option<Open>), Failed> {
+    async fn tunnelled(&self, workload: &Arc<Workload>, hop: &Hop, to: To<'_>) -> Result<(Io, Option<Twin>), Failed> {
         let at = (&**workload, to.0.address);
         let (_, mut session) = dial::session(self.mesh, &self.client, at, self.permit).await?;
         let (destination, source) = (to.0.address, self.client.address.socket());

@@ -2,6 +2,7 @@
 
 use super::{Carrier, Choice, Io, Requests, speaks};
 use crate::capture::SocketIntent;
+use crate::connection::admissions::Held;
 use crate::connection::admit;
 use crate::connection::dial;
 use crate::connection::ends::{self, Proof};
@@ -48,22 +49,31 @@ impl Requests {
         &self,
         choice: &Choice,
         intent: SocketIntent,
-        twin: Option<Arc<Open>>,
+        twin: Option<(Arc<Open>, Held)>,
     ) -> Result<Connected, Failed> {
         let client = self.client.under(choice.forward.upstream());
         let stream = client.tcp(intent, choice.endpoint.address).await?;
-        let handle = Carrier { target: Arc::new(choice.target(Proof::None)), reports: None, twin };
+        let (twin, held) = twin.unzip();
+        let guarded = held.map(|held| held.guard(&stream).at(Stage::Relay, "UF")).transpose()?.map(Arc::new);
+        let handle = Carrier { target: Arc::new(choice.target(Proof::None)), reports: None, twin, _guarded: guarded };
         Ok((Io::Tcp(stream), handle))
     }
 
-    async fn same_node(&self, workload: &Workload, choice: &Choice) -> Result<Connected, Failed> {
+    async fn same_node(&self, workload: &Arc<Workload>, choice: &Choice) -> Result<Connected, Failed> {
         let address = choice.endpoint.address;
         let peer = Peer::Local(self.client.workload.identity.clone());
         let connection = Connection::new(&peer, self.client.address.ip(), address);
-        admit::opaque(&self.mesh.snapshots.load(), workload, &connection)?;
         let twin = ends::inbound_twin(&self.record, &self.client, choice.target(Proof::None), (workload, address));
+        let now = self.mesh.snapshots.snapshot();
+        let held = match admit::opaque((&self.mesh, &now), workload, &connection, &twin) {
+            Ok(held) => held,
+            Err(failed) => {
+                twin.close(failed.outcome());
+                return Err(failed);
+            }
+        };
         twin.established();
-        self.straight(choice, SocketIntent::Application, Some(Arc::new(twin))).await
+        self.straight(choice, SocketIntent::Application, Some((Arc::new(twin), held))).await
     }
 
     async fn session(&self, workload: &Workload, choice: &Choice) -> Result<Connected, Failed> {
@@ -78,7 +88,7 @@ impl Requests {
         })?;
         let target = Arc::new(choice.target(Proof::Handshake(ends::tls(session.tls().info()))));
         let stream = SessionStream::new(session);
-        let handle = Carrier { target, reports: Some(stream.reports(&self.mesh.reports)), twin: None };
+        let handle = Carrier { target, reports: Some(stream.reports(&self.mesh.reports)), twin: None, _guarded: None };
         Ok((Io::Session(Box::new(stream)), handle))
     }
 
@@ -86,7 +96,8 @@ impl Requests {
         let to = (workload, choice.endpoint.address);
         let client = self.client.under(choice.forward.upstream());
         let stream = dial::hbone(&self.mesh, &client, to, &choice.permit).await?;
-        let handle = Carrier { target: Arc::new(choice.target(Proof::Earlier)), reports: None, twin: None };
+        let handle =
+            Carrier { target: Arc::new(choice.target(Proof::Earlier)), reports: None, twin: None, _guarded: None };
         Ok((Io::Hbone(stream), handle))
     }
 }

@@ -2,4 +2,5 @@
 
 mod changes;
 mod delegates;
+mod policies;
 mod scale;

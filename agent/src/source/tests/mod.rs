@@ -1,6 +1,7 @@
 //! The file source as an operator sees it: files in, objects and findings out.
 
 mod authorization;
+mod authorization_property;
 mod connection_rules;
 mod destination_mistakes;
 mod destination_rules;
