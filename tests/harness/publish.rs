@@ -69,6 +69,14 @@ pub fn write_hosts(record: &Record) -> Result<()> {
 }
 
 fn addresses(record: &Record, store: &Store, cluster: &Cluster, service: &Object) -> Vec<String> {
+    // The cluster's DNS answers with another name, whose addresses these are.
+    if service.text("/spec/type") == "ExternalName" {
+        let named = service.text("/spec/externalName");
+        let meant = |one: &Object| named == format!("{}.{}.svc.cluster.local", one.name, one.namespace);
+        let target =
+            store.all("Service").into_iter().find(|one| meant(one) && one.text("/spec/type") != "ExternalName");
+        return target.map_or_else(Vec::new, |target| addresses(record, store, cluster, &target));
+    }
     if service.text("/spec/clusterIP") != "None" {
         return service::addresses(&service.value);
     }

@@ -16,7 +16,7 @@ pub enum Case {
     SameNode,
     /// Enrolled, node to node, L4.
     CrossNode,
-    /// Enrolled, node to node, with an HTTP route.
+    /// Enrolled, node to node, with an HTTP route of ten rules.
     L7,
 }
 
@@ -136,12 +136,31 @@ fn manifests() -> String {
     documents.join("---\n")
 }
 
+/// Ten rules, of which the last takes the requests.
 const ROUTE: &str = "apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: routed}
 spec:
   hosts: [routed]
   http:
+  - match: [{uri: {exact: /login}, method: {exact: POST}}]
+    route: [{destination: {host: routed}}]
+  - match: [{uri: {prefix: /api/v1}}]
+    route: [{destination: {host: routed}}]
+  - match: [{uri: {regex: '/products/[0-9]+(/reviews)?'}}]
+    route: [{destination: {host: routed}}]
+  - match: [{headers: {end-user: {exact: jason}}}]
+    route: [{destination: {host: routed}}]
+  - match: [{headers: {cookie: {regex: '.*canary=true.*'}}}]
+    route: [{destination: {host: routed}}]
+  - match: [{queryParams: {version: {exact: v2}}}]
+    route: [{destination: {host: routed}}]
+  - match: [{authority: {prefix: beta.}}, {headers: {x-beta: {}}}]
+    route: [{destination: {host: routed}}]
+  - match: [{uri: {prefix: /static}, withoutHeaders: {x-no-cache: {}}}]
+    route: [{destination: {host: routed}}]
+  - match: [{method: {exact: DELETE}}, {sourceLabels: {app: admin}}]
+    route: [{destination: {host: routed}}]
   - match: [{uri: {prefix: /}}]
     route: [{destination: {host: routed}}]
 ";
