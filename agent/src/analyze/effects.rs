@@ -3,7 +3,10 @@
 use super::facts::{Facts, labels};
 use super::objects::Objects;
 use super::warning;
-use crate::model::{DestinationRule, Finding, PeerAuthentication, Scope, Subset, TrafficPolicy, VirtualService};
+use crate::model::authorization_policy::Selection;
+use crate::model::{
+    AuthorizationPolicy, DestinationRule, Finding, PeerAuthentication, Scope, Subset, TrafficPolicy, VirtualService,
+};
 use crate::source::Declared;
 
 /// Everything in the files that has no effect although it is right by itself.
@@ -12,7 +15,8 @@ pub(super) fn without(objects: &Objects<'_>, facts: &Facts<'_>) -> Vec<Finding> 
     let hosts = objects.virtual_services.iter().flat_map(|rules| unused_hosts(rules, facts));
     let rules = objects.destination_rules.iter().flat_map(|rule| destination_rule(rule, facts));
     let policies = objects.policies.iter().filter_map(|policy| policy_for_nobody(policy, facts));
-    services.chain(hosts).chain(rules).chain(policies).collect()
+    let authorizations = objects.authorizations.iter().filter_map(|policy| authorization_for_nobody(policy, facts));
+    services.chain(hosts).chain(rules).chain(policies).chain(authorizations).collect()
 }
 
 /// A Service whose selector fits no pod of the files, where they have pods of its namespace.
@@ -121,6 +125,33 @@ fn policy_for_nobody(policy: &PeerAuthentication, facts: &Facts<'_>) -> Option<F
         shown(selector)
     );
     Some(warning("no-effect", place, message))
+}
+
+fn authorization_for_nobody(policy: &AuthorizationPolicy, facts: &Facts<'_>) -> Option<Finding> {
+    let declared = facts.find("AuthorizationPolicy", &policy.id);
+    let place = |pointer: &str| declared.map_or_else(|| policy.origin.clone(), |one| one.at(pointer));
+    let namespace = policy.id.namespace.as_str();
+    match &policy.selection {
+        Selection::Labels(selector) if !policy.everywhere => {
+            if !facts.speak_of_pods(namespace) || facts.pods(namespace, selector).next().is_some() {
+                return None;
+            }
+            let message = format!(
+                "AuthorizationPolicy {} has no effect: it selects no pod of these files ({}); correct its selector",
+                policy.id,
+                shown(selector)
+            );
+            Some(warning("no-effect", place("/spec/selector"), message))
+        }
+        Selection::Services(hosts) if hosts.iter().all(|host| is_missing(host.as_str(), facts)) => {
+            let message = format!(
+                "AuthorizationPolicy {} has no effect: there is no Service that it targets; correct its targetRefs",
+                policy.id
+            );
+            Some(warning("no-effect", place("/spec"), message))
+        }
+        _ => None,
+    }
 }
 
 fn shown(labels: &crate::model::Labels) -> String {

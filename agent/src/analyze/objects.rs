@@ -1,6 +1,6 @@
 //! The validated objects of the files, by kind.
 
-use crate::model::{Change, DestinationRule, Object, PeerAuthentication, Service, VirtualService};
+use crate::model::{AuthorizationPolicy, Change, DestinationRule, Object, PeerAuthentication, Service, VirtualService};
 
 /// What the data path would read.
 #[derive(Default)]
@@ -9,6 +9,7 @@ pub(super) struct Objects<'a> {
     pub(super) virtual_services: Vec<&'a VirtualService>,
     pub(super) destination_rules: Vec<&'a DestinationRule>,
     pub(super) policies: Vec<&'a PeerAuthentication>,
+    pub(super) authorizations: Vec<&'a AuthorizationPolicy>,
 }
 
 impl<'a> Objects<'a> {
@@ -20,6 +21,7 @@ impl<'a> Objects<'a> {
                 Change::Upsert(_, Object::VirtualService(one)) => objects.virtual_services.push(one),
                 Change::Upsert(_, Object::DestinationRule(one)) => objects.destination_rules.push(one),
                 Change::Upsert(_, Object::PeerAuthentication(one)) => objects.policies.push(one),
+                Change::Upsert(_, Object::AuthorizationPolicy(one)) => objects.authorizations.push(one),
                 Change::Upsert(..) | Change::Remove(_) => {}
             }
         }

@@ -215,6 +215,19 @@ fn a_policy_for_no_pod_is_told() {
 }
 
 #[test]
+fn an_authorization_policy_for_nobody_or_of_values_that_nothing_has_is_told() {
+    let text = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p}\nspec:\n  \
+                selector: {matchLabels: {app: nobody}}\n  rules: [{from: [{source: {namespaces: [shop]}}]}]\n";
+    assert_eq!(found(text), ["5:13 warning no-effect"]);
+    let right = text.replace("nobody", "reviews");
+    assert!(found(&right).is_empty());
+    assert_eq!(found(&right.replace("namespaces: [shop]", "principals: [shop]")), ["6:42 warning never-matches"]);
+    let target = right
+        .replace("selector: {matchLabels: {app: reviews}}", "targetRefs: [{kind: Service, group: '', name: lost}]");
+    assert_eq!(found(&target), ["5:3 warning no-effect"]);
+}
+
+#[test]
 fn of_two_objects_of_one_name_the_first_file_on_the_command_line_stands() {
     let report = report(&[("z.yaml", SERVICE), ("a.yaml", SERVICE), ("pods.yaml", PODS)]);
     assert!(report.contains("a.yaml:1:1: error: Service default/reviews stands in z.yaml:1:1 too"), "{report}");

@@ -4,6 +4,7 @@
 //! matching by itself to say which of them did not hold.
 
 mod action;
+mod admission;
 mod asked;
 mod conditions;
 mod offline;
@@ -90,7 +91,9 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Value, Unansw
     let request = asked::request(question, frontend)?;
     let governing = governing(table, frontend, port, &source.id.pod.namespace);
     let case = Case { table, source: &source, frontend, port, governing };
-    Ok(case.answer(&request))
+    let mut answer = case.answer(&request);
+    answer["admission"] = admission::of(snapshot, &source, port).into();
+    Ok(answer)
 }
 
 impl Case<'_> {

@@ -156,3 +156,47 @@ fn routes_lists_every_port_with_who_governs_it() {
     assert_eq!(list(&mesh(&[]), Some("shop/web")).unwrap()[0]["clients"], "local/shop/web");
     assert!(list(&mesh(&[]), Some("shop/nobody")).is_err());
 }
+
+const POLICIES: &str = "
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: allow, namespace: shop}
+spec:
+  selector: {matchLabels: {version: v1}}
+  rules:
+  - from: [{source: {principals: ['*/sa/other']}}]
+    to: [{operation: {ports: ['9080']}}]
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: deny, namespace: shop, annotations: {istio.io/dry-run: 'true'}}
+spec: {action: DENY, rules: [{from: [{source: {namespaces: [shop]}}]}]}
+";
+
+#[test]
+fn which_policy_lets_it_in_or_not_and_why() {
+    let snapshot = mesh(&[ROUTES, POLICIES]);
+    let shown = text(&explain(&snapshot, &question("reviews", "/", &[])).unwrap());
+    let expected = "
+whether the pods' policies let it in
+-> denied at local/shop/reviews-v1: denied by AuthorizationPolicy shop/allow: no rule of an ALLOW policy for the workload matches
+   AuthorizationPolicy shop/deny (f2.yaml:11:1; DENY, dry run)
+     rules[0] does not match: wants source.namespace in [shop]
+   AuthorizationPolicy shop/allow (f2.yaml:2:1; ALLOW)
+     rules[0] does not match: wants source.principal in [*/sa/other]
+-> allowed at local/shop/reviews-v2: no policy denies it
+   AuthorizationPolicy shop/deny (f2.yaml:11:1; DENY, dry run)
+     rules[0] does not match: wants source.namespace in [shop]
+";
+    assert!(shown.ends_with(expected), "{shown}");
+    let dumped = snapshot.dump()["authorizationPolicies"].clone();
+    assert_eq!(
+        (&dumped[0]["id"], &dumped[0]["selects"]),
+        (&"shop/allow".into(), &serde_json::json!(["local/shop/reviews-v1"]))
+    );
+    assert_eq!(
+        (&dumped[1]["dryRun"], &dumped[1]["selects"][0]),
+        (&true.into(), &"namespace shop".into()),
+        "{dumped:#}"
+    );
+}

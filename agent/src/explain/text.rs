@@ -20,7 +20,29 @@ pub fn text(answer: &Value) -> String {
     lines(&answer["outcome"]["redirect"], &mut text);
     lines(&answer["outcome"]["steps"], &mut text);
     list(&answer["outcome"]["destinations"]).iter().for_each(|row| destination(row, &mut text));
+    if !list(&answer["admission"]).is_empty() {
+        put(&mut text, format_args!("\nwhether the pods' policies let it in\n"));
+    }
+    list(&answer["admission"]).iter().for_each(|row| admission(row, &mut text));
     text
+}
+
+fn admission(row: &Value, text: &mut String) {
+    let word = if row["allowed"] == true { "allowed" } else { "denied" };
+    put(text, format_args!("-> {word} at {}: {}\n", cell(&row["pods"]), cell(&row["why"])));
+    for policy in list(&row["policies"]) {
+        let dry = if policy["dryRun"] == true { ", dry run" } else { "" };
+        let port = if policy["isForPort"] == true { "" } else { ", for other ports" };
+        let (name, at, action) = (cell(&policy["policy"]), cell(&policy["at"]), cell(&policy["action"]));
+        put(text, format_args!("   AuthorizationPolicy {name} ({at}; {action}{dry}{port})\n"));
+        for rule in list(&policy["rules"]) {
+            let verb = if rule["matches"] == true { "matches" } else { "does not match" };
+            let why: Vec<String> = list(&rule["why"]).iter().map(cell).collect();
+            let why = if why.is_empty() { String::new() } else { format!(": {}", why.join("; or ")) };
+            put(text, format_args!("     {} {verb}{why}\n", cell(&rule["rule"])));
+        }
+    }
+    lines(&row["told"], text);
 }
 
 fn head(answer: &Value, text: &mut String) {

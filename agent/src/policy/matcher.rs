@@ -72,9 +72,14 @@ impl Compiled {
         Self { policy, label, rules }
     }
 
+    /// What its rules say of attributes that a connection cannot have.
+    pub(super) fn without(&self) -> Truth {
+        if self.policy.action == Action::Allow { Truth::No } else { Truth::Yes }
+    }
+
     /// The rule that says most, with what it says; `No` without one.
     pub(super) fn truth(&self, connection: &Connection<'_>, seen: Seen<'_>) -> (Truth, Option<&Rule>) {
-        let without = if self.policy.action == Action::Allow { Truth::No } else { Truth::Yes };
+        let without = self.without();
         let mut most = (Truth::No, None);
         for rule in &self.rules {
             let truth = rule.truth(connection, seen, without);

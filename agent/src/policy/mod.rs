@@ -7,6 +7,7 @@ pub mod layer;
 pub mod matcher;
 pub mod table;
 mod texts;
+mod why;
 
 #[cfg(test)]
 mod tests;
@@ -19,3 +20,4 @@ pub use facts::{Connection, Request, Token};
 pub use layer::{Layer, Layers, Selected};
 pub use matcher::Compiled;
 pub use table::PolicyTable;
+pub use why::{PolicyWhy, RuleWhy, why};

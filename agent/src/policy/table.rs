@@ -1,6 +1,6 @@
 //! PeerAuthentications compiled by namespace: one hash lookup and the few that select by label.
 
-use super::{Layer, Layers};
+use super::{Layer, Layers, Selected};
 use crate::model::{MtlsMode, PeerAuthentication, Scope, Workload};
 use crate::vocab::{ClusterName, Namespace, WorkloadId};
 use imbl::HashMap;
@@ -128,6 +128,17 @@ impl PolicyTable {
     pub(super) fn layers_of(&self, workload: &Workload) -> [Option<&Arc<Layer>>; 3] {
         let Authorization { mesh, namespaces, workloads } = &self.authorization;
         [mesh.as_ref(), namespaces.get(&workload.id.pod.namespace), workloads.get(&workload.id)]
+    }
+
+    /// Every AuthorizationPolicy that selects something, once for each of what it selects: everything, a namespace, or a
+    /// workload.
+    pub fn authorizations(&self) -> impl Iterator<Item = (String, &Selected)> {
+        let Authorization { mesh, namespaces, workloads } = &self.authorization;
+        let mesh = mesh.iter().map(|layer| ("mesh".to_owned(), layer));
+        let namespaces = namespaces.iter().map(|(namespace, layer)| (format!("namespace {namespace}"), layer));
+        let workloads = workloads.iter().map(|(workload, layer)| (workload.to_string(), layer));
+        let layers = mesh.chain(namespaces).chain(workloads);
+        layers.flat_map(|(what, layer)| layer.all().map(move |one| (what.clone(), one)))
     }
 
     /// Every policy in the table, the mesh-wide one first.

@@ -2,12 +2,14 @@
 
 use super::Snapshot;
 use crate::balance::{Endpoint, Group, Limit};
-use crate::model::{Scope, VirtualService, WeightedDestination};
+use crate::model::authorization_policy::{AttributeTest, AuthorizationRule};
+use crate::model::{AuthorizationPolicy, ObjectId, Scope, VirtualService, WeightedDestination};
 use crate::route::attached::RouteSet;
 use crate::route::backends::Port;
 use crate::route::{Frontend, Upstream};
 use crate::vocab::Namespace;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 impl Snapshot {
@@ -19,6 +21,7 @@ impl Snapshot {
             "services": sorted(self.routes.hosts.values(), |frontend| frontend.backends().host().clone(), service),
             "routes": sorted(self.routes.bindings.values(), |one| one.rules.id.clone(), |one| route(&one.rules)),
             "gatewayApi": self.statuses.dump(),
+            "authorizationPolicies": self.authorizations(),
             "policies": self.policies.rules().map(|policy| json!({
                 "peerAuthentication": policy.id.to_string(),
                 "origin": policy.origin.to_string(),
@@ -33,6 +36,36 @@ impl Snapshot {
             })).collect::<Vec<_>>(),
         })
     }
+}
+
+impl Snapshot {
+    /// The AuthorizationPolicies in force, each with what it selects.
+    fn authorizations(&self) -> Vec<Value> {
+        let mut all: BTreeMap<&ObjectId, (&AuthorizationPolicy, Vec<String>)> = BTreeMap::new();
+        for (what, one) in self.policies.authorizations() {
+            let policy = &one.compiled.policy;
+            let ports = one.ports.as_ref().map(|ports| format!(" ports {ports:?}")).unwrap_or_default();
+            all.entry(&policy.id).or_insert_with(|| (policy, Vec::new())).1.push(what + &ports);
+        }
+        all.into_values().map(|(policy, selects)| authorization(policy, selects)).collect()
+    }
+}
+
+fn authorization(policy: &AuthorizationPolicy, mut selects: Vec<String>) -> Value {
+    selects.sort_unstable();
+    let all = |tests: &[AttributeTest]| tests.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let ways = |ways: &[Vec<AttributeTest>]| ways.iter().map(|one| all(one)).collect::<Vec<_>>();
+    let rule =
+        |rule: &AuthorizationRule| json!({ "from": ways(&rule.from), "to": ways(&rule.to), "when": all(&rule.when) });
+    json!({
+        "id": policy.id.to_string(),
+        "origin": policy.origin.to_string(),
+        "action": policy.action.as_str(),
+        "dryRun": policy.dry_run,
+        "deniesUntilCorrected": policy.stand_in,
+        "selects": selects,
+        "rules": policy.rules.iter().map(rule).collect::<Vec<_>>(),
+    })
 }
 
 fn sorted<T, K: Ord>(all: impl Iterator<Item = T>, key: impl Fn(&T) -> K, show: impl Fn(&T) -> Value) -> Value {

@@ -87,6 +87,14 @@ fn never(attribute: &Attribute, text: &str) -> Option<String> {
         Attribute::Method if text.bytes().any(|byte| byte.is_ascii_lowercase()) => {
             Some(format!("`{text}` never matches GET and the like: methods are written in capitals"))
         }
+        // With a star it may be any part of a name.
+        _ if text.contains('*') => None,
+        Attribute::Principal if !text.contains("/ns/") || !text.contains("/sa/") => {
+            Some(format!("`{text}` never matches: principals are <trust domain>/ns/<namespace>/sa/<service account>"))
+        }
+        Attribute::Namespace if !name::is_label(text) => {
+            Some(format!("`{text}` never matches: no namespace can be called that"))
+        }
         _ => None,
     }
 }

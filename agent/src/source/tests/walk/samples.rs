@@ -304,6 +304,7 @@ fn value(leaf: &Leaf) -> Value {
 }
 
 const VALUES: &[(&str, &str)] = &[
+    ("principals notPrincipals", r#""d/ns/a/sa/b""#),
     ("timeout perTryTimeout backoff maxAge fixedDelay exponentialDelay idleTimeout connectTimeout interval", r#""5s""#),
     ("time maxConnectionDuration baseEjectionTime duration warmupDurationSecs budgetInterval ttl", r#""5s""#),
     ("weightExpirationPeriod weightStabilizationPeriod weightUpdatePeriod request backendRequest", r#""5s""#),
