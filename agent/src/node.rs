@@ -108,7 +108,8 @@ impl Node {
         let capture = Arc::new(Capture::start(&capture_config(options), Arc::new(Conductor(Arc::clone(&mesh))))?);
         let progress = Arc::new(Progress::default());
         serve_admin(&options.listen, sources(&mesh, &capture, &progress, logging)).await?;
-        let (assembler, known) = (Assembler::new(cluster), HashMap::new());
+        let (assembler, known) =
+            (Assembler::new(cluster).with_outbound(options.mesh.outbound_traffic_policy), HashMap::new());
         mesh.telemetry.agent().watch(assembler.standings().clone());
         tracing::info!(cluster = %mesh.cluster, node = %mesh.node, "started");
         Ok(Self { mesh, capture, assembler, publisher, updates, progress, started: Instant::now(), known })

@@ -2,6 +2,7 @@
 
 use crate::analyze::{Format, Settings};
 use crate::explain::Question;
+use crate::model::OutboundMode;
 use crate::telemetry::{AccessLog, LogFormat};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
@@ -66,6 +67,11 @@ fn remote(text: &str) -> Result<Remote, String> {
     }
 }
 
+fn outbound(text: &str) -> Result<OutboundMode, String> {
+    let all = [OutboundMode::AllowAny, OutboundMode::RegistryOnly];
+    all.into_iter().find(|mode| mode.as_str() == text).ok_or_else(|| "expected ALLOW_ANY or REGISTRY_ONLY".to_owned())
+}
+
 /// How an agent runs.
 #[derive(Clone, Debug, Args)]
 pub struct AgentOptions {
@@ -107,6 +113,9 @@ pub struct MeshOptions {
     /// The trust domain of the mesh's identities
     #[arg(long, env = "UNDERPASS_TRUST_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local")]
     pub trust_domain: String,
+    /// What becomes of connections to what the mesh does not know, where no Sidecar says otherwise
+    #[arg(long, env = "UNDERPASS_OUTBOUND_TRAFFIC_POLICY", value_name = "MODE", default_value = "ALLOW_ANY", value_parser = outbound)]
+    pub outbound_traffic_policy: OutboundMode,
     /// The network this node's pods are on; pods of one network reach each other directly
     #[arg(long, env = "UNDERPASS_NETWORK", value_name = "NAME", default_value = "")]
     pub network: String,

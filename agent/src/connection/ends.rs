@@ -34,6 +34,12 @@ pub fn service(service: &ServiceRef) -> telemetry::ServiceRef {
     }
 }
 
+/// What Istio calls that which the mesh does not know, where it may be reached and where not.
+pub fn beyond(allowed: bool) -> telemetry::ServiceRef {
+    let name = if allowed { "PassthroughCluster" } else { "BlackHoleCluster" };
+    telemetry::ServiceRef { host: name.into(), name: name.into(), namespace: "unknown".into(), port: 0 }
+}
+
 /// Words of a handshake.
 pub fn tls(info: &TlsInfo) -> Tls {
     Tls { version: "TLSv1_3", cipher: info.cipher, group: info.group }

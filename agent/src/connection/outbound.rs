@@ -14,7 +14,7 @@ use super::{ATTEMPTS, Mesh, admit, requests, reset};
 use crate::balance::{self, Endpoint, Overflow};
 use crate::capture::{Captured, Pod, SocketIntent};
 use crate::model::Workload;
-use crate::policy::{self, Connection, Peer, Permit};
+use crate::policy::{self, Beyond, Connection, Peer, Permit};
 use crate::relay::rewound::Rewound;
 use crate::relay::tcp;
 use crate::route::{self, HttpTable, Plan, ServiceRef, Upstream};
@@ -39,7 +39,7 @@ pub async fn serve(mesh: &Arc<Mesh>, captured: Captured) {
         Ok(workload) => {
             record.source(ends::proven(&workload, peer.socket()));
             let client = Client { pod, workload, address: peer, manner: Manner::default() };
-            match plan(&now, &client, original) {
+            match plan(&now, &client, original, &record) {
                 Ok((plan, permit)) => {
                     let outbound = Outbound { mesh, now, client, original, permit: &permit, record: &record };
                     (outbound.follow(plan, &mut app).await, Some(outbound.client))
@@ -67,9 +67,14 @@ fn own_address(pod: &Pod, peer: PeerAddr, original: OrigDst) -> PeerAddr {
     own.map_or(peer, |ip| PeerAddr::new(SocketAddr::new(*ip, peer.port())))
 }
 
-fn plan(now: &Snapshot, client: &Client, original: OrigDst) -> Result<(Plan, Permit), Failed> {
-    let permit = policy::authorize_outbound(&now.policies, &client.workload, original).at(Stage::Policy, "DENY")?;
-    Ok((route::resolve(&now.routes, &client.workload, original, &mut fastrand::Rng::new()), permit))
+fn plan(now: &Snapshot, client: &Client, original: OrigDst, record: &Open) -> Result<(Plan, Permit), Failed> {
+    let plan = route::resolve(&now.routes, &client.workload, original, &mut fastrand::Rng::new());
+    let beyond = if matches!(plan, Plan::Passthrough) { Beyond::Yes } else { Beyond::No };
+    let permit = policy::authorize_outbound(&now.policies, &client.workload, beyond);
+    if beyond == Beyond::Yes {
+        record.service(ends::beyond(permit.is_ok()));
+    }
+    Ok((plan, permit.at(Stage::Policy, "UH")?))
 }
 
 /// One outbound connection under way, by one generation of configuration.
@@ -134,7 +139,8 @@ impl Outbound<'_> {
     /// A destination that the mesh does not know: as the pod itself would have gone there.
     async fn passthrough(&self, app: &mut TcpStream) -> Result<Option<Plan>, Failed> {
         let to = self.original.socket();
-        self.record.target(ends::plaintext(None, None, to));
+        let service = Some(ends::beyond(true));
+        self.record.target(Target { service, ..ends::plaintext(None, None, to) });
         let mut server = dial::tcp(&self.client.pod, SocketIntent::Tunnel, None, to).await?;
         self.record.established();
         let copied = tcp::copy(app, &mut server, self.record.traffic()).await;

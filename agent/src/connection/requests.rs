@@ -18,7 +18,7 @@ use super::{ATTEMPTS, Mesh};
 use crate::balance::{self, Endpoint, InFlight, Limit, Overflow, Reach, Slot};
 use crate::model::AppProtocol;
 use crate::model::traffic_policy::H2Upgrade;
-use crate::policy::{self, Permit};
+use crate::policy::{self, Beyond, Permit};
 use crate::relay::http::{
     self, DialError, Dialed, Limits, Refused, RequestOutcome, Ruling, Settled, Speaks, Terms, Upstreams, Verdict, Wear,
 };
@@ -129,7 +129,7 @@ impl Upstreams for Requests {
     fn route(&self, request: &Parts) -> Result<Ruling<Chosen>, Refused> {
         self.http2.store(request.version == Version::HTTP_2, Ordering::Relaxed);
         let now = self.mesh.snapshots.load();
-        let permit = policy::authorize_outbound(&now.policies, &self.client.workload, self.original)
+        let permit = policy::authorize_outbound(&now.policies, &self.client.workload, Beyond::No)
             .map_err(|denied| refused(StatusCode::FORBIDDEN, "UAEX", denied.to_string()))?;
         let ruling = self.ruling(&now, request);
         let ruling = ruling.map_err(|refusal| {
@@ -270,9 +270,8 @@ impl Requests {
     /// An endpoint for another attempt, or for a copy; the source's permission to go there is asked for again.
     fn choose(&self, forward: &Forward, affinity: &Affinity, but: But<'_>) -> Option<Chosen> {
         let endpoint = self.pick(forward.upstream(), affinity.hash, but)?;
-        let original = OrigDst::new(endpoint.address);
         let now = self.mesh.snapshots.load();
-        let permit = policy::authorize_outbound(&now.policies, &self.client.workload, original).ok()?;
+        let permit = policy::authorize_outbound(&now.policies, &self.client.workload, Beyond::No).ok()?;
         // It is under way and counts, but it was let in before.
         let slot = forward.upstream().standing.admit(Limit::Requests, None).ok();
         Some(self.chosen(endpoint, (forward.clone(), affinity.clone()), permit, slot))

@@ -2,7 +2,7 @@
 
 use super::{
     AuthorizationPolicy, BackendTlsPolicy, Credential, CredentialKind, DestinationRule, EndpointSlice, GatewayRoute,
-    ObjectId, PeerAuthentication, ReferenceGrant, RouteKind, Service, VirtualService, Workload,
+    ObjectId, PeerAuthentication, ReferenceGrant, RouteKind, Service, Sidecar, VirtualService, Workload,
 };
 use crate::vocab::ClusterName;
 
@@ -23,6 +23,8 @@ pub enum Kind {
     PeerAuthentication,
     /// An AuthorizationPolicy.
     AuthorizationPolicy,
+    /// A Sidecar.
+    Sidecar,
     /// A route of the Gateway API.
     Route(RouteKind),
     /// A ReferenceGrant.
@@ -62,6 +64,8 @@ pub enum Object {
     PeerAuthentication(PeerAuthentication),
     /// An AuthorizationPolicy.
     AuthorizationPolicy(AuthorizationPolicy),
+    /// A Sidecar.
+    Sidecar(Sidecar),
     /// A route of the Gateway API.
     GatewayRoute(GatewayRoute),
     /// A ReferenceGrant.

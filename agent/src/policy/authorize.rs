@@ -3,8 +3,8 @@
 use super::PolicyTable;
 use super::decide::Question;
 use super::facts::{Connection, Request, Seen};
-use crate::model::{MtlsMode, Workload};
-use crate::vocab::{OrigDst, SpiffeId};
+use crate::model::{MtlsMode, OutboundMode, Workload};
+use crate::vocab::SpiffeId;
 use std::fmt;
 use std::sync::Arc;
 use thiserror::Error;
@@ -216,10 +216,25 @@ fn authenticate(table: &PolicyTable, destination: &Workload, connection: &Connec
     Ok(Permit(()))
 }
 
-/// Whether a workload may open a connection to an address. Nothing restricts that yet: egress modes will.
+/// What is known of where a connection goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beyond {
+    /// It is a pod or a Service of the mesh.
+    No,
+    /// The mesh does not know the address.
+    Yes,
+}
+
+/// Whether a workload may open a connection to an address.
 ///
 /// # Errors
-/// None today.
-pub fn authorize_outbound(_table: &PolicyTable, _source: &Workload, _dst: OrigDst) -> Result<Permit, Denied> {
-    Ok(Permit(()))
+/// The mesh does not know the address, and the workload goes nowhere else.
+pub fn authorize_outbound(table: &PolicyTable, source: &Workload, beyond: Beyond) -> Result<Permit, Denied> {
+    let (mode, rule) = table.outbound(source);
+    match (beyond, mode) {
+        (Beyond::Yes, OutboundMode::RegistryOnly) => {
+            Err(Denied { rule: Arc::clone(rule), reason: Reason::NotInRegistry })
+        }
+        _ => Ok(Permit(())),
+    }
 }

@@ -2,6 +2,7 @@
 
 pub mod authorize;
 mod decide;
+mod egress;
 pub mod facts;
 pub mod layer;
 pub mod matcher;
@@ -13,7 +14,7 @@ mod why;
 mod tests;
 
 pub use authorize::{
-    Asked, Decision, Denied, Peer, Permit, Reason, Report, Told, Verdict, authorize_inbound, authorize_opaque,
+    Asked, Beyond, Decision, Denied, Peer, Permit, Reason, Report, Told, Verdict, authorize_inbound, authorize_opaque,
     authorize_outbound, authorize_request,
 };
 pub use facts::{Connection, Request, Token};

@@ -1,7 +1,8 @@
 //! PeerAuthentications compiled by namespace: one hash lookup and the few that select by label.
 
+use super::egress::Egress;
 use super::{Layer, Layers, Selected};
-use crate::model::{MtlsMode, PeerAuthentication, Scope, Workload};
+use crate::model::{MtlsMode, OutboundMode, PeerAuthentication, Scope, Sidecar, Workload};
 use crate::vocab::{ClusterName, Namespace, WorkloadId};
 use imbl::HashMap;
 use std::hash::Hash;
@@ -15,6 +16,7 @@ pub struct PolicyTable {
     namespaces: HashMap<Namespace, Arc<NamespacePolicies>>,
     built_in: Arc<str>,
     authorization: Authorization,
+    egress: Egress,
 }
 
 /// AuthorizationPolicies, by what they select.
@@ -47,6 +49,7 @@ impl PolicyTable {
             namespaces: HashMap::new(),
             built_in: "default".into(),
             authorization: Authorization::default(),
+            egress: Egress::default(),
         }
     }
 
@@ -93,6 +96,21 @@ impl PolicyTable {
         ];
         let said = steps.into_iter().flatten().find(|(mode, _)| *mode != MtlsMode::Unset);
         said.map_or((MtlsMode::Permissive, &self.built_in), |(mode, policy)| (mode, &policy.label))
+    }
+
+    /// Sets what is said of connections that leave the mesh, where no Sidecar says otherwise.
+    pub fn set_outbound(&mut self, mode: OutboundMode) {
+        self.egress.default = mode;
+    }
+
+    /// Sets the Sidecars of a namespace; those for the mesh stand under `""`.
+    pub fn replace_sidecars(&mut self, namespace: &Namespace, sidecars: &[Arc<Sidecar>]) {
+        self.egress.replace(namespace, sidecars);
+    }
+
+    /// What becomes of a workload's connections that leave the mesh, and who says so.
+    pub fn outbound(&self, workload: &Workload) -> (OutboundMode, &Arc<str>) {
+        self.egress.of(workload)
     }
 
     /// Sets the AuthorizationPolicies that select the whole mesh.

@@ -7,7 +7,7 @@ use super::index::{Dirty, Index};
 use super::routes::status::{self, Statuses};
 use super::{Snapshot, authorization, checks, origination, routes};
 use crate::balance::{Endpoint, Loads, Standings};
-use crate::model::{Change, Finding, Workload};
+use crate::model::{Change, Finding, OutboundMode, Workload};
 use crate::policy::PolicyTable;
 use crate::route::backends::{Context, Parts};
 use crate::route::frontend::Candidate;
@@ -68,6 +68,13 @@ impl Assembler {
             findings: Findings::default(),
             work: Work::default(),
         }
+    }
+
+    /// The same, where this is said of connections that leave the mesh and no Sidecar says otherwise.
+    #[must_use]
+    pub fn with_outbound(mut self, mode: OutboundMode) -> Self {
+        self.policies.set_outbound(mode);
+        self
     }
 
     /// The next snapshot, and all that is wrong with it.
@@ -247,6 +254,10 @@ impl Assembler {
     }
 
     fn compile_policies(&mut self, dirty: &Dirty) {
+        for namespace in &dirty.sidecars {
+            let sidecars: Vec<_> = self.index.sidecars.values(namespace).cloned().collect();
+            self.policies.replace_sidecars(namespace, &sidecars);
+        }
         for namespace in &dirty.policies {
             let policies: Vec<_> = self.index.policies.values(namespace).cloned().collect();
             if *namespace == Namespace::from("") {

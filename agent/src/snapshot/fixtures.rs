@@ -222,6 +222,7 @@ pub fn key(object: &Object) -> ObjectKey {
         Object::DestinationRule(one) => (LOCAL.into(), Kind::DestinationRule, one.id.clone()),
         Object::PeerAuthentication(one) => (LOCAL.into(), Kind::PeerAuthentication, one.id.clone()),
         Object::AuthorizationPolicy(one) => (LOCAL.into(), Kind::AuthorizationPolicy, one.id.clone()),
+        Object::Sidecar(one) => (LOCAL.into(), Kind::Sidecar, one.id.clone()),
         Object::GatewayRoute(one) => (LOCAL.into(), Kind::Route(one.id.kind), one.id.id.clone()),
         Object::ReferenceGrant(one) => (LOCAL.into(), Kind::ReferenceGrant, one.id.clone()),
         Object::Credential(_) => panic!("a credential has no name of its own"),
@@ -259,6 +260,7 @@ object!(
     DestinationRule,
     PeerAuthentication,
     AuthorizationPolicy,
+    Sidecar,
     GatewayRoute,
     ReferenceGrant,
     BackendTlsPolicy

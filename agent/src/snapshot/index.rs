@@ -9,7 +9,7 @@ use super::routes::RouteIndex;
 use crate::model::{
     AuthorizationPolicy, BackendTlsPolicy, Change, Credential, CredentialId, DestinationRule, EndpointSlice, Finding,
     GatewayRoute, Kind, Object, ObjectId, ObjectKey, PeerAuthentication, ReferenceGrant, RouteId, Scope, Service,
-    ServiceKind, VirtualService, Workload,
+    ServiceKind, Sidecar, VirtualService, Workload,
 };
 use crate::route::host::{covers, patterns};
 use crate::vocab::{ClusterName, Hostname, Namespace, WorkloadId};
@@ -41,6 +41,8 @@ pub(super) struct Index {
     /// By namespace; the mesh-wide ones under `""`.
     pub(super) policies: Many<Namespace, ObjectId, Arc<PeerAuthentication>>,
     pub(super) authorizations: Authorizations,
+    /// By namespace; the mesh-wide ones under `""`.
+    pub(super) sidecars: Many<Namespace, ObjectId, Arc<Sidecar>>,
     pub(super) routes: RouteIndex,
     pub(super) delegates: Delegates,
     /// Secrets and ConfigMaps that have keys or certificates.
@@ -62,6 +64,7 @@ pub(super) struct Dirty {
     pub(super) virtual_service_hosts: BTreeSet<Hostname>,
     pub(super) destination_rule_hosts: BTreeSet<Hostname>,
     pub(super) policies: BTreeSet<Namespace>,
+    pub(super) sidecars: BTreeSet<Namespace>,
     /// Roots that were expanded, with what is wrong.
     pub(super) roots: BTreeMap<ObjectId, Vec<Finding>>,
     /// What roots delegate to.
@@ -85,6 +88,7 @@ enum Stored {
     AuthorizationPolicy(Arc<AuthorizationPolicy>),
     GatewayRoute(Arc<GatewayRoute>),
     ReferenceGrant(Arc<ReferenceGrant>),
+    Sidecar(Arc<Sidecar>),
     BackendTlsPolicy(Arc<BackendTlsPolicy>),
     Credential(Arc<Credential>),
 }
@@ -104,6 +108,7 @@ impl Index {
             leading: Many::default(),
             policies: Many::default(),
             authorizations: Authorizations::default(),
+            sidecars: Many::default(),
             routes: RouteIndex::default(),
             delegates: Delegates::default(),
             credentials: imbl::HashMap::new(),
@@ -168,6 +173,7 @@ impl Index {
             Stored::PeerAuthentication(policy) => self.policy(policy, present),
             Stored::AuthorizationPolicy(policy) => self.authorizations.policy(policy, present),
             Stored::GatewayRoute(route) => self.routes.route(route, present, &mut self.dirty),
+            Stored::Sidecar(sidecar) => self.sidecar(sidecar, present),
             Stored::ReferenceGrant(grant) => self.routes.grant(grant, present, &mut self.dirty),
             Stored::Credential(credential) => self.credential(key, credential, present),
             Stored::BackendTlsPolicy(policy) => self.routes.tls(policy, present, &mut self.dirty),
@@ -278,6 +284,15 @@ impl Index {
         self.dirty.policies.insert(namespace);
     }
 
+    fn sidecar(&mut self, sidecar: &Arc<Sidecar>, present: bool) {
+        let namespace = match sidecar.scope {
+            Scope::Mesh => "".into(),
+            Scope::Namespace | Scope::Workload(_) => sidecar.id.namespace.clone(),
+        };
+        self.sidecars.set(&namespace, &sidecar.id, present.then(|| Arc::clone(sidecar)));
+        self.dirty.sidecars.insert(namespace);
+    }
+
     /// The VirtualServices that cover a host, each with its narrowest pattern that does.
     pub(super) fn virtual_services_of(&self, host: &Hostname) -> Vec<(Hostname, Arc<VirtualService>)> {
         let mut found: BTreeMap<ObjectId, (Hostname, Arc<VirtualService>)> = BTreeMap::new();
@@ -310,6 +325,7 @@ impl Stored {
             (Self::AuthorizationPolicy(one), Self::AuthorizationPolicy(other)) => one == other,
             (Self::GatewayRoute(one), Self::GatewayRoute(other)) => one == other,
             (Self::ReferenceGrant(one), Self::ReferenceGrant(other)) => one == other,
+            (Self::Sidecar(one), Self::Sidecar(other)) => one == other,
             (Self::BackendTlsPolicy(one), Self::BackendTlsPolicy(other)) => one == other,
             (Self::Credential(one), Self::Credential(other)) => one == other,
             _ => false,
@@ -329,6 +345,7 @@ impl From<Object> for Stored {
             Object::AuthorizationPolicy(one) => Self::AuthorizationPolicy(Arc::new(one)),
             Object::GatewayRoute(one) => Self::GatewayRoute(Arc::new(one)),
             Object::ReferenceGrant(one) => Self::ReferenceGrant(Arc::new(one)),
+            Object::Sidecar(one) => Self::Sidecar(Arc::new(one)),
             Object::BackendTlsPolicy(one) => Self::BackendTlsPolicy(Arc::new(one)),
             Object::Credential(one) => Self::Credential(Arc::new(one)),
         }

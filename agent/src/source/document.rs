@@ -11,7 +11,7 @@ use super::{
     Scope, authorization_policy, credential, destination_rule, endpoint_slice, gateway, name, namespace, node,
     peer_authentication, pod, salvage,
 };
-use super::{service, split, virtual_service};
+use super::{service, sidecar, split, virtual_service};
 use crate::model::{Kind, ObjectId, Severity};
 use serde_json::Value;
 
@@ -164,6 +164,7 @@ fn content_of(scope: &Scope<'_>, kind: ItemKind, raw: &Raw<'_>, notes: &mut Note
         ItemKind::Mesh(Kind::ReferenceGrant) => gateway::reference_grant(raw, notes),
         ItemKind::Mesh(Kind::Credential(kind)) => credential::read(kind, raw, notes),
         ItemKind::Mesh(Kind::BackendTlsPolicy) => gateway::backend_tls_policy(scope, raw, notes),
+        ItemKind::Mesh(Kind::Sidecar) => sidecar::read(scope, raw, notes),
         ItemKind::Mesh(Kind::PeerAuthentication) => {
             return peer_authentication::read(scope, raw, true, notes);
         }

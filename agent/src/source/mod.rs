@@ -31,6 +31,7 @@ mod quantity;
 mod salvage;
 mod schema;
 mod service;
+mod sidecar;
 mod settle;
 mod split;
 mod virtual_service;

@@ -50,6 +50,11 @@ schema!(
     "schema/destination_rule.txt"
 );
 schema!(
+    /// `spec` of a Sidecar.
+    SIDECAR,
+    "schema/sidecar.txt"
+);
+schema!(
     /// `spec` of a PeerAuthentication.
     PEER_AUTHENTICATION,
     "schema/peer_authentication.txt"

@@ -1,6 +1,7 @@
 //! What policies decide.
 
 mod authorization;
+mod egress;
 mod peer_authentication;
 
 use super::*;

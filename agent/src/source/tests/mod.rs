@@ -14,6 +14,7 @@ mod nodes;
 mod policy;
 mod routes;
 mod samples;
+mod sidecars;
 mod standing;
 mod syntax;
 mod walk;

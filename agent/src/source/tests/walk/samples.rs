@@ -82,6 +82,7 @@ pub const SETTLED: &[&str] = &[
     "DestinationRule",
     "PeerAuthentication",
     "AuthorizationPolicy",
+    "Sidecar",
     "HTTPRoute",
     "GRPCRoute",
     "TCPRoute",
@@ -140,6 +141,7 @@ fn context(kind: &str, path: &str) -> Value {
         "DestinationRule" => destination_rule(path),
         "PeerAuthentication" => peer_authentication(path),
         "AuthorizationPolicy" => authorization_policy(path),
+        "Sidecar" => json!({}),
         _ => super::gateway::context(kind, path),
     }
 }
