@@ -72,6 +72,7 @@ fn upstream_fields() {
             ("connectionPool.http.http1MaxPendingRequests", pending),
             ("connectionPool.http.idleTimeout", idle),
             ("connectionPool.http.h2UpgradePolicy, useClientProtocol", upgrade),
+            ("connectionPool.http.maxConcurrentStreams", streams),
             ("connectionPool.tcp.tcpKeepalive", keepalive),
             ("connectionPool.tcp.connectTimeout", connect_timeout),
             ("tls.mode: DISABLE, ISTIO_MUTUAL", mesh_modes),
@@ -180,6 +181,34 @@ fn upgrade(lab: &mut Lab) {
         let said = || in_a_row(lab, "shop:8080", 1, words)[0]["http"].clone();
         until(&format!("{http} {words:?}: {version}"), SOON, || (said() == version).then_some(()))
             .unwrap_or_else(|error| panic!("{error:#}, but {}", said()));
+    }
+    delete(lab, &destination_rule("shop", "{}"));
+}
+
+/// Four requests at once over HTTP/2 to an application: how many came over one connection, at most.
+fn at_once(lab: &Lab) -> usize {
+    in_a_row(lab, "shop:8080", 1, &[]);
+    let url = format!("{SHOP}/delay/300");
+    let words = [&["curl", "-sS", "-m", "8", "-Z", "--no-progress-meter", "--http1.1"][..], &[&*url; 4]].concat();
+    let text = lab.exec_ok(CLIENT, &words).unwrap_or_else(|error| panic!("{error:#}"));
+    let said: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(said.len() == 4 && said.iter().all(|one| one["http"] == "HTTP/2.0"), "{text}");
+    let of = |client: &Value| said.iter().filter(|one| one["client"] == *client).count();
+    said.iter().map(|one| of(&one["client"])).max().unwrap()
+}
+
+fn streams(lab: &mut Lab) {
+    for (more, most) in [("", 4), (", maxConcurrentStreams: 2", 2), (", maxConcurrentStreams: 1", 1), ("", 4)] {
+        let http = format!("{{connectionPool: {{http: {{h2UpgradePolicy: UPGRADE{more}}}}}}}");
+        apply(lab, &destination_rule("shop", &http));
+        let upgraded = || (in_a_row(lab, "shop:8080", 1, &[])[0]["http"] == "HTTP/2.0").then_some(());
+        until("HTTP/2 is spoken", SOON, upgraded).unwrap();
+        let mut last = 0;
+        until(&format!("{most} at once{more}"), SOON, || {
+            last = at_once(lab);
+            (last == most).then_some(())
+        })
+        .unwrap_or_else(|error| panic!("{error:#}, but {last}"));
     }
     delete(lab, &destination_rule("shop", "{}"));
 }

@@ -103,6 +103,8 @@ pub struct Key {
     /// Whoever was proven to be there; nobody where a rule wants plaintext.
     destination_id: Option<SpiffeId>,
     dress: Option<Box<Dress>>,
+    /// What a rule says of how long it is used; one that was made under another rule is not used any more.
+    wear: Option<Box<Wear>>,
 }
 
 /// What is remembered of an upstream connection, for each of its requests.
@@ -186,6 +188,7 @@ impl Upstreams for Requests {
             destination: target.0.endpoint.address,
             destination_id: target.0.hop.identity().cloned(),
             dress: self.dress(target.0.forward.upstream()),
+            wear: Some(wear(target.0.forward.upstream())).filter(|wear| *wear != Wear::default()).map(Box::new),
         }
     }
 

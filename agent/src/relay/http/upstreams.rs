@@ -144,7 +144,7 @@ pub struct Dialed<I, H> {
 }
 
 /// How long a connection to an application may be used, and how it is kept. None: the pool's own limits.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Wear {
     /// Requests before it is closed; 1 is without keep-alive.
     pub requests: Option<u32>,
