@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         Command::Status(options) => ask(Question::Status, &options),
         Command::Connections(options) => ask(Question::Connections, &options),
         Command::Workloads(options) => ask(Question::Workloads, &options),
+        Command::Certs(options) => ask(Question::Certs, &options),
         Command::Routes(options) => routes(&options),
         Command::Explain(options) => why(&options),
         Command::Analyze(options) => return check(&options),

@@ -4,7 +4,7 @@ use crate::admin::{Server, Sources, Surface};
 use crate::capture::{self, Capture, WantedPod};
 use crate::connection::{Conductor, Mesh};
 use crate::explain;
-use crate::identity::{Store, StoreOptions};
+use crate::identity::Store;
 use crate::model::Finding;
 use crate::options::{AgentOptions, ListenOptions, UninstallOptions, WhenDown};
 use crate::snapshot::{Assembler, Publisher, Snapshot};
@@ -17,7 +17,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::Receiver;
 
@@ -30,8 +30,6 @@ const SWEEP: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long open connections may go on after SIGTERM; Kubernetes' grace period is 30 s.
 const DRAIN: Duration = Duration::from_secs(25);
-/// Lifetime of a workload's certificate, Istio's.
-const CERT_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
 /// Runs an agent until it is told to stop.
 ///
@@ -87,12 +85,9 @@ impl Node {
             cluster: cluster.clone(),
             node: options.mesh.node.as_str().into(),
             snapshots,
-            identities: Store::open(StoreOptions {
-                cacerts: options.mesh.cacerts.clone(),
-                trust_domain: options.mesh.trust_domain.as_str().into(),
-                lifetime: CERT_LIFETIME,
-            })?,
+            identities: Store::open(options.identity.store(&options.mesh.cluster))?,
             sessions: Default::default(),
+            live: Default::default(),
             reports: Default::default(),
             hbone: Default::default(),
             originator: Default::default(),
@@ -122,6 +117,7 @@ impl Node {
         tokio::spawn(async move { keeper.identities.keep_fresh().await });
         let (admissions, snapshots) = (Arc::clone(&self.mesh.admissions), self.mesh.snapshots.clone());
         tokio::spawn(async move { admissions.watch(snapshots).await });
+        tokio::spawn(end_revoked(Arc::clone(&self.mesh)));
         let pool = Arc::clone(&self.mesh.requests);
         tokio::spawn(async move { pool.maintain().await });
         let mut reports = tokio::time::interval(REPORTS);
@@ -164,7 +160,7 @@ impl Node {
         let waiting = self.capture.sync(&wanted).await;
         self.forget_gone(&wanted);
         self.forget_far(&now);
-        self.mesh.identities.retain(|id| identities.contains(id));
+        self.mesh.identities.keep(&identities);
         let (all, waiting_pods) = (wanted.len() as u64, waiting as u64);
         self.mesh.telemetry.agent().pods(all - waiting_pods, waiting_pods);
         self.progress.waiting(waiting, self.started.elapsed() > PATIENCE);
@@ -200,9 +196,6 @@ impl Node {
         self.mesh.sessions.sweep();
         self.forget_far(&self.mesh.snapshots.snapshot());
         self.mesh.telemetry.sweep();
-        let identities = self.mesh.identities.list();
-        let certificates = identities.iter().map(|identity| (identity.id.clone(), identity.not_after()));
-        self.mesh.telemetry.agent().certificates(certificates);
     }
 
     /// No new connections; those that are open have a while to end.
@@ -264,7 +257,7 @@ fn source_config(options: &AgentOptions) -> source::Config {
     source::Config {
         local: mesh.cluster.as_str().into(),
         roots: std::iter::once(local).chain(remote).collect(),
-        trust_domain: mesh.trust_domain.as_str().into(),
+        trust_domain: options.identity.trust_domain.as_str().into(),
         cluster_domain: "cluster.local".to_owned(),
         network: mesh.network.as_str().into(),
         root_namespace: "istio-system".to_owned(),
@@ -286,7 +279,7 @@ fn capture_config(options: &AgentOptions) -> capture::Config {
 /// Where the listeners' answers come from.
 fn sources(mesh: &Arc<Mesh>, capture: &Arc<Capture>, progress: &Arc<Progress>, logging: LogControl) -> Sources {
     let (reader, all) = (mesh.snapshots.clone(), mesh.snapshots.clone());
-    let (connections, metrics) = (mesh.telemetry.clone(), mesh.telemetry.clone());
+    let (connections, metrics) = (mesh.telemetry.clone(), Arc::clone(mesh));
     let (certs, capture, runtime) = (Arc::clone(mesh), Arc::clone(capture), tokio::runtime::Handle::current());
     let (findings, ready) = (Arc::clone(progress), Arc::clone(progress));
     let (routes, why) = (mesh.snapshots.clone(), mesh.snapshots.clone());
@@ -296,19 +289,36 @@ fn sources(mesh: &Arc<Mesh>, capture: &Arc<Capture>, progress: &Arc<Progress>, l
         pods: Box::new(move || json!(runtime.block_on(capture.pods()))),
         connections: Box::new(move || json!(connections.connections())),
         findings: Box::new(move || json!(*findings.findings.lock().unwrap_or_else(PoisonError::into_inner))),
-        certs: Box::new(move || certificates(&certs.identities)),
+        certs: Box::new(move || json!(certs.identities.rows())),
         routes: Box::new(move |source| explain::list(&routes.snapshot(), source)),
         explain: Box::new(move |question| explain::explain(&why.snapshot(), question)),
-        metrics: Box::new(move || metrics.scrape()),
+        metrics: Box::new(move || {
+            measure_certificates(&metrics.identities, &metrics.telemetry);
+            metrics.telemetry.scrape()
+        }),
         ready: Box::new(move || ready.missing()),
         logging,
     }
 }
 
-fn certificates(identities: &Store) -> serde_json::Value {
-    let seconds = |at: SystemTime| at.duration_since(SystemTime::now()).map_or(0, |left| left.as_secs());
-    let row = |identity: &Arc<crate::identity::Identity>| json!({ "identity": identity.id, "expires_in_seconds": seconds(identity.not_after()) });
-    json!(identities.list().iter().map(row).collect::<Vec<_>>())
+/// Follows the lists of revoked certificates.
+async fn end_revoked(mesh: Arc<Mesh>) {
+    let mut changes = mesh.identities.trust().changes();
+    while changes.changed().await.is_ok() {
+        let judge = Arc::clone(&mesh);
+        // Chains are checked again, a fraction of a millisecond each.
+        let ended = tokio::task::spawn_blocking(move || judge.end_revoked()).await.unwrap_or(0);
+        if ended > 0 {
+            tracing::warn!(tunnels = ended, "tunnels ended: the certificates of their peers were revoked");
+        }
+    }
+}
+
+fn measure_certificates(identities: &Store, telemetry: &Telemetry) {
+    let held = identities.list();
+    let ends = held.iter().map(|identity| (identity.id.clone(), identity.not_after()));
+    telemetry.agent().certificates(ends);
+    telemetry.agent().certificate_requests(identities.counts());
 }
 
 async fn serve_admin(listen: &ListenOptions, sources: Sources) -> anyhow::Result<()> {

@@ -1,5 +1,9 @@
 //! The command line: parsed once, into plain values.
 
+mod identity;
+
+pub use identity::IdentityOptions;
+
 use crate::analyze::{Format, Settings};
 use crate::explain::Question;
 use crate::model::OutboundMode;
@@ -30,6 +34,8 @@ pub enum Command {
     Connections(AskOptions),
     /// List the workloads that a running agent knows
     Workloads(AskOptions),
+    /// List a running agent's certificates: whose, until when, from where, and how renewal goes
+    Certs(AskOptions),
     /// List every port of every service with who governs it, as a pod sees it where one is named
     Routes(RoutesOptions),
     /// Say where a request would go, and why: who governs it, which rule takes it, which policy is in force
@@ -78,6 +84,9 @@ pub struct AgentOptions {
     /// Who it is and what it reads.
     #[command(flatten)]
     pub mesh: MeshOptions,
+    /// Where its certificates come from.
+    #[command(flatten)]
+    pub identity: IdentityOptions,
     /// Where it is asked.
     #[command(flatten)]
     pub listen: ListenOptions,
@@ -107,12 +116,6 @@ pub struct MeshOptions {
     /// Another cluster's manifests; may be given several times (in the environment: separated by commas)
     #[arg(long, env = "UNDERPASS_REMOTE", value_name = "CLUSTER=DIR", value_parser = remote, value_delimiter = ',')]
     pub remote: Vec<Remote>,
-    /// The cluster's CA: root-cert.pem, ca-cert.pem, ca-key.pem, cert-chain.pem
-    #[arg(long, env = "UNDERPASS_CACERTS", value_name = "DIR")]
-    pub cacerts: PathBuf,
-    /// The trust domain of the mesh's identities
-    #[arg(long, env = "UNDERPASS_TRUST_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local")]
-    pub trust_domain: String,
     /// What becomes of connections to what the mesh does not know, where no Sidecar says otherwise
     #[arg(long, env = "UNDERPASS_OUTBOUND_TRAFFIC_POLICY", value_name = "MODE", default_value = "ALLOW_ANY", value_parser = outbound)]
     pub outbound_traffic_policy: OutboundMode,
@@ -333,58 +336,4 @@ pub enum Output {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
-
-    fn agent(extra: &[&str]) -> Result<AgentOptions, clap::Error> {
-        let needed =
-            ["underpass", "agent", "--cluster", "east", "--node", "n1", "--manifests", "/m", "--cacerts", "/c"];
-        match Options::try_parse_from(needed.iter().chain(extra))?.command {
-            Command::Agent(agent) => Ok(*agent),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn the_definition_is_consistent() {
-        Options::command().debug_assert();
-    }
-
-    #[test]
-    fn what_is_not_said_has_its_default() {
-        let agent = agent(&[]).unwrap();
-        assert_eq!(agent.mesh.trust_domain, "cluster.local");
-        assert_eq!(agent.listen.metrics.to_string(), "0.0.0.0:15020");
-        assert_eq!(agent.capture.pin_dir, PathBuf::from("/sys/fs/bpf/underpass"));
-        assert_eq!(agent.capture.when_down, WhenDown::Closed);
-        assert_eq!(agent.log.access_log, AccessLog::Stderr);
-        assert_eq!(agent.workers, None);
-    }
-
-    #[test]
-    fn remotes_are_named_directories() {
-        let agent = agent(&["--remote", "west=/a", "--remote", "north=/b"]).unwrap();
-        assert_eq!(agent.mesh.remote[1], Remote { cluster: "north".into(), manifests: "/b".into() });
-    }
-
-    #[test]
-    fn nonsense_is_refused() {
-        for wrong in [["--remote", "west"], ["--admin", "nowhere"], ["--workers", "0"], ["--when-down", "maybe"]] {
-            assert!(agent(&wrong).is_err(), "{wrong:?}");
-        }
-    }
-
-    #[test]
-    fn every_flag_can_come_from_the_environment() {
-        let command = Options::command();
-        for sub in command.get_subcommands() {
-            let named = sub.get_arguments().filter(|flag| !flag.is_positional());
-            for flag in named.filter(|flag| !["help", "version"].contains(&flag.get_id().as_str())) {
-                let env = flag.get_env().unwrap_or_default().to_string_lossy().into_owned();
-                let id = flag.get_id().as_str().to_uppercase();
-                assert_eq!(env, format!("UNDERPASS_{id}"), "{} of {}", flag.get_id(), sub.get_name());
-            }
-        }
-    }
-}
+mod tests;

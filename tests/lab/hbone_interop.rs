@@ -19,7 +19,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio_util::sync::CancellationToken;
-use underpass::identity::{Authority, Identity, VerifiedPeer};
+use underpass::identity::{self, Authority, Identity, Trust, TrustOptions, VerifiedPeer};
 use underpass::tunnel::hbone::{Baggage, Connect, Incoming, OpenError, Pool, PoolKey, Refusal, Stream, serve};
 use underpass::tunnel::tls::{self, TlsStream};
 use underpass::vocab::{SpiffeId, TrustDomain};
@@ -64,8 +64,13 @@ impl Certificates {
 
     fn identity(&self) -> Identity {
         let (now, hour) = (SystemTime::now(), Duration::from_secs(3600));
-        let authority = Authority::load(self.dir.path(), &TrustDomain::from("cluster.local"), now).unwrap();
-        authority.issue(&RUST.parse().unwrap(), hour, now).unwrap()
+        let domain = TrustDomain::from("cluster.local");
+        let authority = Authority::load(self.dir.path(), &domain, now).unwrap();
+        let trust = Arc::new(Trust::open(TrustOptions::new(domain), identity::tls::provider()).unwrap());
+        trust.set_roots(authority.roots()).unwrap();
+        let (id, key) = (RUST.parse().unwrap(), identity::issue::new_key().unwrap());
+        let (chain, _) = authority.certify(&id, &key, hour, now).unwrap();
+        Identity::new(&id, chain, &key, &trust).unwrap()
     }
 
     /// A script of the Python peer with these certificates.

@@ -34,7 +34,8 @@ const ROWS: &[(&str, u8)] = &[
 const CRATES: &[(&str, &[&str])] = &[
     ("aya", &["capture"]),
     ("kube", &["source"]),
-    ("hyper", &["tunnel", "relay/http", "admin"]),
+    ("tonic", &["identity/remote"]),
+    ("hyper", &["tunnel", "relay/http", "admin", "identity/remote"]),
     ("h2", &["tunnel", "relay/http", "admin"]),
 ];
 

@@ -1,4 +1,4 @@
-//! The commands that ask a running agent: `status`, `connections`, `workloads`.
+//! The commands that ask a running agent: `status`, `connections`, `workloads`, `certs`.
 
 use super::table;
 use crate::explain;
@@ -74,6 +74,8 @@ pub enum Question {
     Connections,
     /// The workloads it knows.
     Workloads,
+    /// Its certificates.
+    Certs,
 }
 
 /// Asks the agent at `admin` and returns what to print: its answer as JSON, or a table.
@@ -85,6 +87,7 @@ pub async fn ask(question: Question, admin: SocketAddr, json: bool) -> Result<St
         Question::Status => status(admin).await?,
         Question::Connections => json_of(admin, "/connections").await?,
         Question::Workloads => json_of(admin, "/workloads").await?,
+        Question::Certs => json_of(admin, "/certs").await?,
     };
     if json {
         return Ok(format!("{value:#}\n"));
@@ -93,6 +96,7 @@ pub async fn ask(question: Question, admin: SocketAddr, json: bool) -> Result<St
         Question::Status => table::status(&value),
         Question::Connections => table::connections(&value),
         Question::Workloads => table::workloads(&value),
+        Question::Certs => table::certs(&value),
     })
 }
 

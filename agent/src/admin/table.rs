@@ -15,6 +15,8 @@ const CONNECTIONS: &[Column] = &[
     ("PROTOCOL", &["/protocol"]),
     ("TUNNEL", &["/tunnel"]),
     ("SECURITY", &["/security"]),
+    ("KEY EXCHANGE", &["/tls/group"]),
+    ("CIPHER", &["/tls/cipher"]),
     ("STAGE", &["/stage"]),
     ("SENT", &["/bytes_sent"]),
     ("RECEIVED", &["/bytes_received"]),
@@ -30,6 +32,16 @@ const WORKLOADS: &[Column] = &[
     ("TUNNEL", &["/tunnel"]),
     ("READY", &["/ready"]),
     ("IDENTITY", &["/identity"]),
+];
+
+const CERTS: &[Column] = &[
+    ("IDENTITY", &["/identity"]),
+    ("STATE", &["/state"]),
+    ("EXPIRES", &["/not_after"]),
+    ("SERIAL", &["/serial"]),
+    ("ALGORITHMS", &["/algorithms"]),
+    ("SOURCE", &["/source"]),
+    ("RENEWAL", &["/renewal"]),
 ];
 
 const PODS: &[Column] = &[
@@ -65,6 +77,11 @@ fn peer(row: &Value) -> Value {
 /// The workloads.
 pub fn workloads(answer: &Value) -> String {
     render(WORKLOADS, rows(answer))
+}
+
+/// The certificates.
+pub fn certs(answer: &Value) -> String {
+    render(CERTS, rows(answer))
 }
 
 /// The agent's state.

@@ -4,7 +4,6 @@ use super::failed::{At, Failed};
 use super::{CONNECT, HBONE_PORT, Mesh};
 use crate::balance::Caller;
 use crate::capture::{Pod, SocketIntent, connect};
-use crate::identity::VerifiedPeer;
 use crate::model::Workload;
 use crate::model::traffic_policy::Keepalive;
 use crate::policy::Permit;
@@ -125,7 +124,7 @@ pub async fn session(
         mesh.telemetry.agent().sessions(Direction::Outbound, "underpass/1").reused();
         return Ok((key, session));
     }
-    let identity = mesh.identities.of(&client.workload.identity).at(Stage::Identity, "IDENTITY_ERROR")?;
+    let identity = mesh.identities.of(&client.workload.identity).await.at(Stage::Identity, "IDENTITY_ERROR")?;
     let tls = handshake(mesh, client, to, Arc::clone(&identity.client_underpass)).await?;
     Ok((key, Session::new(tls)))
 }
@@ -142,14 +141,14 @@ pub async fn handshake(
 ) -> Result<TlsStream, Failed> {
     let protocol = if address.port() == HBONE_PORT { "hbone" } else { "underpass/1" };
     let (stream, within) = (client.tcp(SocketIntent::Tunnel, address).await?, client.manner.connect);
+    let generation = mesh.identities.trust().generation();
     let shaken = timeout(within, tls::connect(stream, config)).await;
     let result = match shaken {
         Ok(shaken) => shaken.at(Stage::Tunnel, "TLS_FAILURE"),
         Err(_) => Err(Failed::new(Stage::Tunnel, "TLS_FAILURE", format!("no TLS handshake within {within:?}"))),
     };
-    let verified = result.and_then(|tls| {
-        let peer =
-            VerifiedPeer::from_certificates(&tls.info().peer_certificates).at(Stage::Identity, "IDENTITY_ERROR")?;
+    let verified = result.and_then(|mut tls| {
+        let peer = mesh.verified(&mut tls, generation).at(Stage::Identity, "IDENTITY_ERROR")?;
         peer.expect(&workload.identity).at(Stage::Identity, "IDENTITY_ERROR")?;
         Ok(tls)
     });
@@ -175,7 +174,7 @@ pub async fn hbone(
         destination: workload.identity.clone(),
         address: peer,
     };
-    let identity = mesh.identities.of(&client.workload.identity).at(Stage::Identity, "IDENTITY_ERROR")?;
+    let identity = mesh.identities.of(&client.workload.identity).await.at(Stage::Identity, "IDENTITY_ERROR")?;
     let connect = hbone::Connect {
         baggage: baggage(&client.workload),
         forwarded_for: Some(client.address.ip()),

@@ -111,13 +111,14 @@ async fn handshake(
     let plain = |failed, reason| (failed, reason);
     let workload =
         mesh.identify(&mesh.snapshots.load(), server.pod.id()).map_err(|failed| plain(failed, "identity"))?;
-    let identity = mesh.identities.of(&workload.identity).at(Stage::Identity, "IDENTITY_ERROR");
+    let identity = mesh.identities.of(&workload.identity).await.at(Stage::Identity, "IDENTITY_ERROR");
     let config = Arc::clone(&identity.map_err(|failed| plain(failed, "identity"))?.server);
+    let generation = mesh.identities.trust().generation();
     let shaken = match timeout(CONNECT, tls::accept(stream, config, read)).await {
         Ok(shaken) => shaken,
         Err(_) => return Err((Failed::new(Stage::Tunnel, "TLS_FAILURE", "no TLS handshake in time"), "timeout")),
     };
-    let tls = shaken.map_err(|error| {
+    let mut tls = shaken.map_err(|error| {
         let reason = match &error {
             HandshakeError::Tls(tls) => PeerError::in_handshake(tls).map_or("tls", |error| error.reason()),
             HandshakeError::Io(_) => "io",
@@ -128,7 +129,7 @@ async fn handshake(
     if ![underpass::ALPN, ALPN_HBONE].contains(&tls.info().alpn.as_slice()) {
         return Err((Failed::new(Stage::Tunnel, "TLS_FAILURE", "the peer chose no protocol (ALPN)"), "alpn"));
     }
-    let peer = VerifiedPeer::from_certificates(&tls.info().peer_certificates);
+    let peer = mesh.verified(&mut tls, generation);
     let peer = peer.map_err(|error| (Failed::new(Stage::Identity, "IDENTITY_ERROR", &error), error.reason()))?;
     Ok((tls, peer))
 }

@@ -19,12 +19,13 @@ pub use failed::Failed;
 pub use requests::Requests;
 
 use crate::capture::{Accept, Captured};
-use crate::identity;
+use crate::identity::{self, PeerError, VerifiedPeer};
 use crate::model::Workload;
 use crate::relay::http::Pool as RequestPool;
 use crate::snapshot::{Reader, Snapshot};
 use crate::telemetry::Telemetry;
 use crate::tunnel::origination::Originator;
+use crate::tunnel::tls::{Live, TlsStream};
 use crate::tunnel::{hbone, underpass};
 use crate::vocab::{ClusterName, NodeName, PodId, Stage, WorkloadId};
 use failed::At;
@@ -49,11 +50,13 @@ pub struct Mesh {
     /// The configuration in force.
     pub snapshots: Reader,
     /// Certificates of this node's workloads.
-    pub identities: identity::Store,
+    pub identities: Arc<identity::Store>,
     /// Warm `underpass/1` sessions.
     pub sessions: underpass::Pool,
     /// Reports of requests that wait to be sent to the destinations' agents.
     pub reports: underpass::Reports,
+    /// Every tunnel that is open, warm or in use.
+    pub live: Live,
     /// HBONE connections.
     pub hbone: hbone::Pool,
     /// TLS that rules ask for.
@@ -74,6 +77,27 @@ impl Mesh {
         let id = WorkloadId { cluster: self.cluster.clone(), pod: pod.clone() };
         let workload = now.workload(&id).cloned();
         workload.ok_or("the pod is not in the configuration").at(Stage::Identity, "IDENTITY_ERROR")
+    }
+}
+
+impl Mesh {
+    /// The peer of a handshake that began when trust had changed so often; the tunnel can be ended from now on.
+    fn verified(&self, tls: &mut TlsStream, generation: u64) -> Result<VerifiedPeer, PeerError> {
+        let (trust, chain) = (self.identities.trust(), tls.info().peer_certificates.clone());
+        self.live.add(tls);
+        // What was revoked during the handshake, and was not found among the live.
+        if trust.generation() != generation && trust.is_revoked(&chain) {
+            return Err(PeerError::Revoked);
+        }
+        trust.peer(&chain)
+    }
+
+    /// Ends the tunnels of peers whose certificates are revoked; says how many.
+    pub fn end_revoked(&self) -> u64 {
+        let trust = self.identities.trust();
+        let ended = self.live.end("the peer's certificate was revoked", |chain| trust.is_revoked(chain));
+        self.telemetry.agent().tunnels_ended("revoked", ended);
+        ended
     }
 }
 

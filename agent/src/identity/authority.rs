@@ -1,17 +1,19 @@
 //! The certificate authority of this cluster, from a directory in Istio's `cacerts` layout.
 
+use super::bundle::{Bundle, TrustOptions};
+use super::files;
+use super::issue::{IssueError, Validity};
 use super::tls;
-use super::verify::{PeerRole, Trust};
-use crate::identity::issue::Validity;
+use super::verify::PeerRole;
 use crate::vocab::{Namespace, ServiceAccount, SpiffeId, TrustDomain};
-use aws_lc_rs::digest;
-use rcgen::{Issuer, KeyPair};
-use rustls::crypto::CryptoProvider;
+use rcgen::{
+    CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PublicKeyData, SanType,
+};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use thiserror::Error;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -25,17 +27,23 @@ const KEY: &str = "ca-key.pem";
 /// From the intermediate up to the root.
 const CHAIN: &str = "cert-chain.pem";
 
-/// Signs certificates for the workloads of this node.
+/// How far a peer's clock may be behind ours. Istio backdates by the same.
+const CLOCK_SKEW: Duration = Duration::from_secs(120);
+
+/// Signs certificates of one trust domain.
 pub struct Authority {
     pub(super) issuer: Issuer<'static, KeyPair>,
     /// What a workload shows after its own certificate: intermediates only, a peer has the root.
     pub(super) intermediates: Vec<CertificateDer<'static>>,
     /// No certificate that is issued may outlive its issuer.
     pub(super) not_after: SystemTime,
-    pub(super) trust: Arc<Trust>,
-    pub(super) provider: Arc<CryptoProvider>,
+    roots: Vec<CertificateDer<'static>>,
+    trust_domain: TrustDomain,
     fingerprint: Vec<u8>,
 }
+
+/// A certificate with what leads to the root, and the time that it is good for.
+pub type Certified = (Vec<CertificateDer<'static>>, Validity);
 
 /// A `cacerts` directory that cannot be used: which file, and what is wrong with it.
 #[derive(Debug, Error)]
@@ -84,19 +92,16 @@ impl Authority {
         let roots: Vec<_> = roots.into_iter().map(|(root, _)| root).collect();
         let (intermediates, chain_ends) = intermediates(dir, &cert, &roots, now)?;
         let issuer = Issuer::from_ca_cert_der(&cert, key).map_err(|error| at(CERT)(Flaw::NotPem(error.to_string())))?;
-        let provider = tls::provider();
-        let trust = Trust::new(&roots, trust_domain.clone(), provider.clone())
-            .map_err(|error| at(ROOT)(Flaw::Chain(error.to_string())))?;
         let not_after = chain_ends.map_or(not_after, |ends| ends.min(not_after));
-        let fingerprint = Self::fingerprint_of(dir);
-        let authority = Self { issuer, intermediates, not_after, trust: Arc::new(trust), provider, fingerprint };
+        let (trust_domain, fingerprint) = (trust_domain.clone(), files::fingerprint(Self::files(dir)));
+        let authority = Self { issuer, intermediates, not_after, roots, trust_domain, fingerprint };
         authority.try_out(now).map_err(|why| at(CHAIN)(Flaw::Chain(why)))?;
         Ok(authority)
     }
 
-    /// Whom workloads of this authority believe.
-    pub fn trust(&self) -> &Arc<Trust> {
-        &self.trust
+    /// The roots that all clusters of the mesh share.
+    pub fn roots(&self) -> &[CertificateDer<'static>] {
+        &self.roots
     }
 
     /// When the authority itself, or a link of its chain, ends.
@@ -104,42 +109,95 @@ impl Authority {
         self.not_after
     }
 
-    /// Whether the files of `dir` are the ones this authority was made of.
-    pub fn is_of(&self, dir: &Path) -> bool {
-        self.fingerprint == Self::fingerprint_of(dir)
+    /// The files of the layout.
+    pub fn files(dir: &Path) -> [PathBuf; 4] {
+        [ROOT, CERT, KEY, CHAIN].map(|file| dir.join(file))
     }
 
-    fn fingerprint_of(dir: &Path) -> Vec<u8> {
-        let mut context = digest::Context::new(&digest::SHA256);
-        for file in [ROOT, CERT, KEY, CHAIN] {
-            let content = std::fs::read(dir.join(file)).unwrap_or_default();
-            context.update(&content.len().to_le_bytes());
-            context.update(&content);
+    /// Whether the files of `dir` are the ones this authority was made of.
+    pub fn is_of(&self, dir: &Path) -> bool {
+        self.fingerprint == files::fingerprint(Self::files(dir))
+    }
+
+    /// Certifies that `key` is `id`'s for `lifetime` from `now`, or to the authority's own end if that is sooner.
+    ///
+    /// # Errors
+    /// Another trust domain's identity, an authority that is over, or a key that cannot be written.
+    pub fn certify(
+        &self,
+        id: &SpiffeId,
+        key: &impl PublicKeyData,
+        lifetime: Duration,
+        now: SystemTime,
+    ) -> Result<Certified, IssueError> {
+        if id.trust_domain != self.trust_domain {
+            return Err(IssueError::ForeignTrustDomain { id: id.clone(), trust_domain: self.trust_domain.clone() });
         }
-        context.finish().as_ref().to_vec()
+        let uri = id.to_string().try_into().map_err(|_| IssueError::Unwritable(id.clone()))?;
+        self.sign(vec![SanType::URI(uri)], key, lifetime, now)
+    }
+
+    /// A certificate for these names. As istiod writes it: no subject, so the names are critical (RFC 5280, 4.2.1.6), for
+    /// both sides of TLS.
+    ///
+    /// # Errors
+    /// An authority that is over, or a key that cannot be written.
+    pub fn sign(
+        &self,
+        names: Vec<SanType>,
+        key: &impl PublicKeyData,
+        lifetime: Duration,
+        now: SystemTime,
+    ) -> Result<Certified, IssueError> {
+        if self.not_after <= now {
+            return Err(IssueError::AuthorityExpired);
+        }
+        let validity = Validity { not_before: now - CLOCK_SKEW, not_after: (now + lifetime).min(self.not_after) };
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.subject_alt_names = names;
+        params.not_before = validity.not_before.into();
+        params.not_after = validity.not_after.into();
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.use_authority_key_identifier_extension = true;
+        let mut chain = vec![params.signed_by(key, &self.issuer)?.der().clone()];
+        chain.extend(self.intermediates.iter().cloned());
+        Ok((chain, validity))
     }
 
     /// Issues a certificate that nobody gets and judges it as a peer would: the only complete check
     /// of issuer, links and root together.
     fn try_out(&self, now: SystemTime) -> Result<(), String> {
         let id = SpiffeId {
-            trust_domain: self.trust.trust_domain().clone(),
+            trust_domain: self.trust_domain.clone(),
             namespace: Namespace::from("underpass"),
             service_account: ServiceAccount::from("self-check"),
         };
-        let validity = Validity { not_before: now, not_after: now + Duration::from_secs(60) };
-        let (leaf, _) = self.sign(&id, validity).map_err(|error| error.to_string())?;
+        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(|error| error.to_string())?;
+        let lifetime = Duration::from_secs(60);
+        let (chain, _) = self.certify(&id, &key, lifetime, now).map_err(|error| error.to_string())?;
+        let trust = TrustOptions::new(self.trust_domain.clone());
+        let bundle = Bundle::new(&trust, &self.roots).map_err(|error| error.to_string())?;
         let time = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default());
         for role in [PeerRole::Server, PeerRole::Client] {
-            self.trust.check(&leaf, &self.intermediates, role, time).map_err(|error| error.to_string())?;
+            let checked = bundle.check(&tls::provider(), (&chain[0], &chain[1..]), role, time);
+            checked.map_err(|error| error.to_string())?;
         }
         Ok(())
     }
 }
 
+impl AuthorityError {
+    pub(super) fn of_roots(dir: &Path, error: &super::PeerError) -> Self {
+        Self { file: dir.join(ROOT), why: Flaw::NotPem(error.to_string()) }
+    }
+}
+
 impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authority").field("trust", &self.trust).finish_non_exhaustive()
+        f.debug_struct("Authority").field("trust_domain", &self.trust_domain).finish_non_exhaustive()
     }
 }
 

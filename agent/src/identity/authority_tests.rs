@@ -1,7 +1,8 @@
 //! What an operator reads when a `cacerts` directory is wrong, and what a right one issues.
 
 use super::fixture::{HOUR, Mesh, ca, domain, id};
-use super::{Authority, IssueError, Store, StoreOptions};
+use super::issue::new_key;
+use super::{Authority, IssueError, OriginOptions, Store, StoreOptions, TrustOptions};
 use aws_lc_rs::encoding::{AsDer, EcPrivateKeyRfc5915Der};
 use aws_lc_rs::signature::{self, EcdsaKeyPair};
 use rcgen::KeyPair;
@@ -27,9 +28,10 @@ fn a_workload_certificate_looks_as_istio_writes_it() {
     let usage = leaf.extended_key_usage().unwrap().unwrap().value;
     assert!(usage.server_auth && usage.client_auth);
     assert!(!leaf.is_ca());
+    // Certificates count seconds.
     let backdated = now.duration_since(identity.validity.not_before).unwrap();
-    assert_eq!(backdated, Duration::from_secs(120));
-    assert_eq!(identity.not_after(), now + 24 * HOUR);
+    assert_eq!(backdated.as_secs(), 120);
+    assert_eq!((now + 24 * HOUR).duration_since(identity.not_after()).unwrap().as_secs(), 0);
 }
 
 #[test]
@@ -39,9 +41,10 @@ fn a_certificate_ends_with_its_authority() {
     params.not_after = (SystemTime::now() + HOUR).into();
     mesh.write_cacerts(dir.path(), params, &KeyPair::generate().unwrap());
     let authority = Authority::load(dir.path(), &domain(), SystemTime::now()).unwrap();
-    let identity = authority.issue(&id("a", "a"), 24 * HOUR, SystemTime::now()).unwrap();
-    assert_eq!(identity.not_after(), authority.not_after());
-    let late = authority.issue(&id("a", "a"), HOUR, SystemTime::now() + 2 * HOUR).unwrap_err();
+    let key = new_key().unwrap();
+    let (_, validity) = authority.certify(&id("a", "a"), &key, 24 * HOUR, SystemTime::now()).unwrap();
+    assert_eq!(validity.not_after, authority.not_after());
+    let late = authority.certify(&id("a", "a"), &key, HOUR, SystemTime::now() + 2 * HOUR).unwrap_err();
     assert!(matches!(late, IssueError::AuthorityExpired), "{late}");
 }
 
@@ -130,20 +133,24 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 fn options(dir: &Path, lifetime: Duration) -> StoreOptions {
-    StoreOptions { cacerts: dir.to_owned(), trust_domain: domain(), lifetime }
+    StoreOptions { origin: OriginOptions::Local(dir.to_owned()), trust: TrustOptions::new(domain()), lifetime }
 }
 
-#[test]
-fn an_identity_is_signed_once_and_forgotten_when_unwanted() {
+#[tokio::test]
+async fn an_identity_is_signed_once_and_forgotten_when_unwanted() {
     let dir = Mesh::new().cacerts();
     let store = Store::open(options(dir.path(), HOUR)).unwrap();
-    let first = store.of(&id("shop", "web")).unwrap();
-    assert!(Arc::ptr_eq(&first, &store.of(&id("shop", "web")).unwrap()));
-    store.of(&id("shop", "cart")).unwrap();
-    store.retain(|id| id.service_account.as_str() == "cart");
+    let first = store.of(&id("shop", "web")).await.unwrap();
+    assert!(Arc::ptr_eq(&first, &store.of(&id("shop", "web")).await.unwrap()));
+    store.of(&id("shop", "cart")).await.unwrap();
+    store.keep(&[id("shop", "cart")].into());
     assert_eq!(store.list().len(), 1);
     let foreign = "spiffe://elsewhere/ns/a/sa/b".parse().unwrap();
-    assert!(matches!(store.of(&foreign), Err(IssueError::ForeignTrustDomain { .. })));
+    let refused = store.of(&foreign).await.unwrap_err();
+    assert!(matches!(*refused, IssueError::ForeignTrustDomain { .. }), "{refused}");
+    // What has just failed is not tried again for every connection.
+    assert!(Arc::ptr_eq(&refused, &store.of(&foreign).await.unwrap_err()));
+    assert_eq!(store.counts().into_iter().collect::<Vec<_>>(), [("foreign_trust_domain", 1), ("ok", 2)]);
 }
 
 async fn until(mut done: impl FnMut() -> bool) {
@@ -159,12 +166,12 @@ async fn until(mut done: impl FnMut() -> bool) {
 #[tokio::test]
 async fn certificates_are_renewed_at_half_life() {
     let dir = Mesh::new().cacerts();
-    let store = Arc::new(Store::open(options(dir.path(), Duration::from_secs(3))).unwrap());
+    let store = Store::open(options(dir.path(), Duration::from_secs(3))).unwrap();
     let fresh = tokio::spawn({
         let store = store.clone();
         async move { store.keep_fresh().await }
     });
-    let first = store.of(&id("shop", "web")).unwrap();
+    let first = store.of(&id("shop", "web")).await.unwrap();
     until(|| store.list()[0].not_after() > first.not_after()).await;
     fresh.abort();
 }
@@ -173,19 +180,17 @@ async fn certificates_are_renewed_at_half_life() {
 async fn a_new_intermediate_is_taken_and_a_bad_one_is_not() {
     let (mesh, dir) = (Mesh::new(), tempfile::tempdir().unwrap());
     mesh.write_cacerts(dir.path(), ca("first"), &KeyPair::generate().unwrap());
-    let store = Arc::new(Store::open(options(dir.path(), 24 * HOUR)).unwrap());
+    let store = Store::open(options(dir.path(), 24 * HOUR)).unwrap();
     let fresh = tokio::spawn({
         let store = store.clone();
         async move { store.keep_fresh().await }
     });
-    let issuer = |store: &Store| {
-        let chain = store.of(&id("shop", "web")).unwrap().chain.clone();
-        X509Certificate::from_der(&chain[0]).unwrap().1.issuer().to_string()
-    };
+    store.of(&id("shop", "web")).await.unwrap();
+    let issuer = |store: &Store| store.list()[0].printed.issuer.clone();
     assert_eq!(issuer(&store), "CN=first");
     tokio::time::sleep(Duration::from_millis(100)).await;
     fs::write(dir.path().join("ca-key.pem"), "broken").unwrap();
-    until(|| store.failures() > 0).await;
+    until(|| store.counts().contains_key("file")).await;
     assert_eq!(issuer(&store), "CN=first");
     mesh.write_cacerts(dir.path(), ca("second"), &KeyPair::generate().unwrap());
     until(|| issuer(&store) == "CN=second").await;

@@ -1,7 +1,7 @@
 //! Meshes for tests: a root, clusters under it, certificates good and bad.
 
-use super::issue::Identity;
-use super::{Authority, tls};
+use super::issue::{Identity, IssueError, new_key};
+use super::{Authority, Trust, TrustOptions, tls};
 use crate::vocab::{SpiffeId, TrustDomain};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -9,7 +9,7 @@ use rcgen::{
 };
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ServerConfig};
-use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -51,14 +51,45 @@ impl Mesh {
         write("cert-chain.pem", &format!("{}{}", intermediate.pem(), self.root.pem()));
     }
 
+    /// The root itself, PEM.
+    pub(crate) fn root_pem(&self) -> String {
+        self.root.pem()
+    }
+
     /// The authority of a cluster of this mesh.
-    pub(crate) fn authority(&self) -> Authority {
-        Authority::load(self.cacerts().path(), &domain(), SystemTime::now()).unwrap()
+    pub(crate) fn authority(&self) -> Cluster {
+        self.trusting(TrustOptions::new(domain()))
+    }
+
+    /// The same, whose workloads believe others too.
+    pub(crate) fn trusting(&self, options: TrustOptions) -> Cluster {
+        let authority = Authority::load(self.cacerts().path(), &options.trust_domain, SystemTime::now()).unwrap();
+        let trust = Trust::open(options, tls::provider()).unwrap();
+        trust.set_roots(authority.roots()).unwrap();
+        Cluster { authority, trust: Arc::new(trust) }
     }
 
     /// A workload of a cluster of its own.
     pub(crate) fn identity(&self, id: &SpiffeId) -> Identity {
         self.authority().issue(id, 24 * HOUR, SystemTime::now()).unwrap()
+    }
+}
+
+/// An authority, and whom its workloads believe.
+pub(crate) struct Cluster {
+    pub(crate) authority: Authority,
+    trust: Arc<Trust>,
+}
+
+impl Cluster {
+    pub(crate) fn trust(&self) -> &Arc<Trust> {
+        &self.trust
+    }
+
+    pub(crate) fn issue(&self, id: &SpiffeId, lifetime: Duration, now: SystemTime) -> Result<Identity, IssueError> {
+        let key = new_key()?;
+        let (chain, _) = self.authority.certify(id, &key, lifetime, now)?;
+        Identity::new(id, chain, &key, &self.trust)
     }
 }
 
@@ -80,14 +111,23 @@ pub(crate) fn leaf(uris: &[&str]) -> CertificateParams {
     params
 }
 
-/// Configurations of a peer that shows `params`, signed by `authority`.
-pub(crate) fn showing(authority: &Authority, params: CertificateParams) -> (Arc<ClientConfig>, Arc<ServerConfig>) {
-    let key = KeyPair::generate().unwrap();
-    let leaf = params.signed_by(&key, &authority.issuer).unwrap();
+/// Configurations of a peer that shows `params`, signed by `cluster`.
+pub(crate) fn showing(cluster: &Cluster, params: CertificateParams) -> (Arc<ClientConfig>, Arc<ServerConfig>) {
+    showing_chain(cluster, params, &cluster.authority.intermediates)
+}
+
+/// The same with these intermediates.
+pub(crate) fn showing_chain(
+    cluster: &Cluster,
+    params: CertificateParams,
+    intermediates: &[CertificateDer<'static>],
+) -> (Arc<ClientConfig>, Arc<ServerConfig>) {
+    let (key, provider) = (KeyPair::generate().unwrap(), tls::provider());
+    let leaf = params.signed_by(&key, &cluster.authority.issuer).unwrap();
     let mut chain = vec![leaf.der().clone()];
-    chain.extend(authority.intermediates.iter().cloned());
+    chain.extend(intermediates.iter().cloned());
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let key = Arc::new(CertifiedKey::from_der(chain, key, &authority.provider).unwrap());
-    let client = tls::client(&authority.provider, authority.trust(), &key, super::ALPN_HBONE).unwrap();
-    (client, tls::server(&authority.provider, authority.trust(), &key).unwrap())
+    let key = Arc::new(CertifiedKey::from_der(chain, key, &provider).unwrap());
+    let client = tls::client(&provider, cluster.trust(), &key, super::ALPN_HBONE).unwrap();
+    (client, tls::server(&provider, cluster.trust(), &key).unwrap())
 }

@@ -1,19 +1,20 @@
 //! A workload's certificate, and the TLS configurations that show it.
 
-use super::authority::Authority;
+use super::remote::RemoteError;
 use super::tls;
+use super::verify::Trust;
 use crate::vocab::{SpiffeId, TrustDomain};
-use rcgen::{CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType};
+use rcgen::KeyPair;
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use thiserror::Error;
-
-/// How far a peer's clock may be behind ours. Istio backdates by the same.
-const CLOCK_SKEW: Duration = Duration::from_secs(120);
+use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::public_key::PublicKey;
+use x509_parser::time::ASN1Time;
 
 /// The time a certificate is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,19 @@ pub struct Identity {
     pub validity: Validity,
     /// Its own certificate, then the intermediates.
     pub chain: Vec<CertificateDer<'static>>,
+    /// What people compare certificates by.
+    pub printed: Printed,
+}
+
+/// A certificate for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Printed {
+    /// Its serial number, in hexadecimal.
+    pub serial: String,
+    /// Who signed it.
+    pub issuer: String,
+    /// Its key and how it is signed, such as `EC-256, ecdsa-with-SHA256`.
+    pub algorithms: String,
 }
 
 /// No certificate could be issued.
@@ -63,58 +77,67 @@ pub enum IssueError {
     /// rustls does not take what was signed.
     #[error("cannot be used for TLS: {0}")]
     Tls(#[from] rustls::Error),
+    /// What came is not a certificate.
+    #[error("the certificate is malformed")]
+    Malformed,
+    /// The authority that was asked said no, or nothing.
+    #[error("{0}")]
+    Remote(#[from] RemoteError),
+    /// The agent stops.
+    #[error("the agent stops")]
+    Stopping,
 }
 
-impl Authority {
-    /// Issues `id` a certificate for `lifetime` from `now`, or to the authority's own end if that is
-    /// sooner. The key is made here and never leaves memory.
-    pub fn issue(&self, id: &SpiffeId, lifetime: Duration, now: SystemTime) -> Result<Identity, IssueError> {
-        if id.trust_domain != *self.trust.trust_domain() {
-            let trust_domain = self.trust.trust_domain().clone();
-            return Err(IssueError::ForeignTrustDomain { id: id.clone(), trust_domain });
+impl IssueError {
+    /// One word for metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::ForeignTrustDomain { .. } => "foreign_trust_domain",
+            Self::Unwritable(_) => "unwritable",
+            Self::AuthorityExpired => "authority_expired",
+            Self::Sign(_) => "sign",
+            Self::Tls(_) => "tls",
+            Self::Malformed => "malformed",
+            Self::Remote(error) => error.reason(),
+            Self::Stopping => "stopping",
         }
-        if self.not_after <= now {
-            return Err(IssueError::AuthorityExpired);
-        }
-        let validity = Validity { not_before: now - CLOCK_SKEW, not_after: (now + lifetime).min(self.not_after) };
-        let (leaf, key) = self.sign(id, validity)?;
-        let mut chain = vec![leaf];
-        chain.extend(self.intermediates.iter().cloned());
-        let certified = Arc::new(CertifiedKey::from_der(chain.clone(), key, &self.provider)?);
-        Ok(Identity {
-            id: id.clone(),
-            client_underpass: tls::client(&self.provider, &self.trust, &certified, super::ALPN_UNDERPASS)?,
-            client_hbone: tls::client(&self.provider, &self.trust, &certified, super::ALPN_HBONE)?,
-            server: tls::server(&self.provider, &self.trust, &certified)?,
-            validity,
-            chain,
-        })
     }
+}
 
-    /// The bare certificate with its new key. As istiod writes it: no subject, so the SPIFFE name is
-    /// critical (RFC 5280, 4.2.1.6), for both sides of TLS.
-    pub(super) fn sign(
-        &self,
-        id: &SpiffeId,
-        validity: Validity,
-    ) -> Result<(CertificateDer<'static>, PrivateKeyDer<'static>), IssueError> {
-        let uri = id.to_string().try_into().map_err(|_| IssueError::Unwritable(id.clone()))?;
-        let mut params = CertificateParams::default();
-        params.distinguished_name = DistinguishedName::new();
-        params.subject_alt_names = vec![SanType::URI(uri)];
-        params.not_before = validity.not_before.into();
-        params.not_after = validity.not_after.into();
-        params.is_ca = IsCa::ExplicitNoCa;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        params.use_authority_key_identifier_extension = true;
-        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
-        let leaf = params.signed_by(&key, &self.issuer)?;
-        Ok((leaf.der().clone(), PrivatePkcs8KeyDer::from(key.serialize_der()).into()))
-    }
+/// A new key for a workload: made here, never written anywhere.
+///
+/// # Errors
+/// The machine has no randomness.
+pub fn new_key() -> Result<KeyPair, IssueError> {
+    Ok(KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?)
 }
 
 impl Identity {
+    /// A workload that shows `chain` (leaf first, no root) and believes `trust`.
+    ///
+    /// # Errors
+    /// The chain is malformed, or its leaf is of another key.
+    pub fn new(
+        id: &SpiffeId,
+        chain: Vec<CertificateDer<'static>>,
+        key: &KeyPair,
+        trust: &Arc<Trust>,
+    ) -> Result<Self, IssueError> {
+        let (validity, printed) = read(chain.first().ok_or(IssueError::Malformed)?)?;
+        let provider = trust.provider();
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let certified = Arc::new(CertifiedKey::from_der(chain.clone(), key, provider)?);
+        Ok(Self {
+            id: id.clone(),
+            client_underpass: tls::client(provider, trust, &certified, super::ALPN_UNDERPASS)?,
+            client_hbone: tls::client(provider, trust, &certified, super::ALPN_HBONE)?,
+            server: tls::server(provider, trust, &certified)?,
+            validity,
+            chain,
+            printed,
+        })
+    }
+
     /// When the certificate ends.
     pub fn not_after(&self) -> SystemTime {
         self.validity.not_after
@@ -125,4 +148,26 @@ impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identity").field("id", &self.id).field("validity", &self.validity).finish_non_exhaustive()
     }
+}
+
+/// Certificates count seconds.
+fn time(at: ASN1Time) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(at.timestamp().max(0).unsigned_abs())
+}
+
+fn read(leaf: &CertificateDer<'_>) -> Result<(Validity, Printed), IssueError> {
+    let (_, leaf) = X509Certificate::from_der(leaf).map_err(|_| IssueError::Malformed)?;
+    let times = leaf.validity();
+    let validity = Validity { not_before: time(times.not_before), not_after: time(times.not_after) };
+    let key = match leaf.public_key().parsed() {
+        Ok(PublicKey::EC(point)) => format!("EC-{}", point.key_size()),
+        Ok(PublicKey::RSA(key)) => format!("RSA-{}", key.key_size()),
+        _ => leaf.public_key().algorithm.algorithm.to_id_string(),
+    };
+    let oid = &leaf.signature_algorithm.algorithm;
+    let signature = x509_parser::objects::oid2sn(oid, x509_parser::objects::oid_registry());
+    let signature = signature.map_or_else(|_| oid.to_id_string(), str::to_owned);
+    let serial = leaf.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect();
+    let printed = Printed { serial, issuer: leaf.issuer().to_string(), algorithms: format!("{key}, {signature}") };
+    Ok((validity, printed))
 }

@@ -1,19 +1,30 @@
 //! Who the pods of this node are, and who their peers prove to be.
 //!
-//! `Authority` signs, `Store` keeps what it signed fresh, `Trust` judges what peers show.
+//! Certificates come from an `Origin`: an `Authority` that signs here, or a `Remote` one that is asked. `Store` keeps
+//! them fresh, `Trust` judges what peers show.
 
 pub mod authority;
+pub mod bundle;
+pub mod files;
 pub mod issue;
+mod origin;
 pub mod peer;
+pub mod protocol;
+pub mod remote;
 pub mod renew;
+pub mod report;
 pub mod store;
 pub mod tls;
 pub mod verify;
 
 pub use authority::{Authority, AuthorityError};
+pub use bundle::{CrlFile, Federated, TrustOptions};
+pub use files::FileError;
 pub use issue::{Identity, IssueError, Validity};
+pub use origin::OriginOptions;
 pub use peer::{PeerError, VerifiedPeer, WrongPeer};
-pub use store::{Store, StoreOptions};
+pub use remote::RemoteOptions;
+pub use store::{Store, StoreError, StoreOptions};
 pub use verify::Trust;
 
 /// ALPN of the protocol between two Underpass agents.
@@ -27,3 +38,5 @@ pub(crate) mod fixture;
 mod handshake_tests;
 #[cfg(test)]
 mod authority_tests;
+#[cfg(test)]
+mod bundle_tests;

@@ -37,6 +37,11 @@ impl VerifiedPeer {
         self.not_after
     }
 
+    /// The same peer by another name of it.
+    pub(super) fn named(self, id: SpiffeId) -> Self {
+        Self { id, ..self }
+    }
+
     /// The peer must be who the destination workload is said to be.
     pub fn expect(&self, expected: &SpiffeId) -> Result<(), WrongPeer> {
         if self.id == *expected {
@@ -74,6 +79,9 @@ pub enum PeerError {
     /// Its time has not come: often a clock that is wrong, here or there.
     #[error("the peer's certificate is not valid yet")]
     NotYetValid,
+    /// On a list of certificates that are believed no more, it or a link above it.
+    #[error("the peer's certificate was revoked")]
+    Revoked,
     /// Not issued for this side of a TLS connection.
     #[error("the peer's certificate is not meant for this use")]
     WrongPurpose,
@@ -108,6 +116,7 @@ impl PeerError {
             Self::OtherRoot => "other_root",
             Self::Expired => "expired",
             Self::NotYetValid => "not_yet_valid",
+            Self::Revoked => "revoked",
             Self::WrongPurpose => "wrong_purpose",
             Self::Refused(_) => "refused",
             Self::NoSpiffeId => "no_spiffe_id",
@@ -132,6 +141,7 @@ impl PeerError {
             CertificateError::UnknownIssuer => Self::OtherRoot,
             CertificateError::Expired => Self::Expired,
             CertificateError::NotValidYet => Self::NotYetValid,
+            CertificateError::Revoked => Self::Revoked,
             CertificateError::InvalidPurpose => Self::WrongPurpose,
             CertificateError::Other(other) => match other.0.downcast_ref::<Self>() {
                 Some(error) => error.clone(),
@@ -151,6 +161,7 @@ impl From<PeerError> for rustls::Error {
             PeerError::OtherRoot => CertificateError::UnknownIssuer,
             PeerError::Expired => CertificateError::Expired,
             PeerError::NotYetValid => CertificateError::NotValidYet,
+            PeerError::Revoked => CertificateError::Revoked,
             PeerError::WrongPurpose => CertificateError::InvalidPurpose,
             other => CertificateError::Other(rustls::OtherError(Arc::new(other))),
         })

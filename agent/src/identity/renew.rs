@@ -34,6 +34,16 @@ impl Plan {
         Self { due: now + left.mul_f64(0.5 - JITTER * dice.clamp(0.0, 1.0)), failures: 0 }
     }
 
+    /// Due at that time.
+    pub fn at(due: SystemTime) -> Self {
+        Self { due, failures: 0 }
+    }
+
+    /// Attempts that failed in a row.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
     /// What to do at `now`.
     pub fn step(&self, now: SystemTime) -> Step {
         match self.due.duration_since(now) {

@@ -1,24 +1,37 @@
-//! The judge of peers' certificates: the mesh's roots and its trust domain.
+//! The judge of peers' certificates, as rustls asks it.
 //!
 //! SPIFFE certificates name no host, so the chain, its dates and its purpose are checked here, the
 //! identity after the handshake ([`VerifiedPeer::expect`]).
 
+use super::bundle::{Bundle, TrustOptions};
+use super::files::{self, FileError};
 use super::peer::{PeerError, VerifiedPeer};
-use crate::vocab::TrustDomain;
+use arc_swap::ArcSwap;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, PeerIncompatible, SignatureScheme};
-use rustls_pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use std::fmt;
-use std::sync::Arc;
-use webpki::{EndEntityCert, KeyUsage};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::sync::watch;
 
-/// Whom this mesh believes, for both sides of a handshake.
+/// Whom this mesh believes, for both sides of a handshake. Every configuration of TLS holds the same `Trust`: what
+/// changes in it is in force with the next handshake.
 pub struct Trust {
-    roots: Vec<TrustAnchor<'static>>,
-    trust_domain: TrustDomain,
+    options: TrustOptions,
     provider: Arc<CryptoProvider>,
+    bundle: ArcSwap<Bundle>,
+    /// Held by who replaces the bundle; the roots in force and the fingerprint of the files behind the rest.
+    writing: Mutex<Written>,
+    generation: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct Written {
+    roots: Vec<CertificateDer<'static>>,
+    files: Vec<u8>,
 }
 
 /// Which side the peer is on: its certificate must be meant for that.
@@ -31,23 +44,78 @@ pub enum PeerRole {
 }
 
 impl Trust {
-    /// Trusts certificates under `roots` that name identities of `trust_domain`.
-    pub fn new(
-        roots: &[CertificateDer<'_>],
-        trust_domain: TrustDomain,
-        provider: Arc<CryptoProvider>,
-    ) -> Result<Self, PeerError> {
-        let anchor = |root| webpki::anchor_from_trusted_cert(root).map(|anchor| anchor.to_owned());
-        let roots = roots.iter().map(anchor).collect::<Result<_, _>>().map_err(reason)?;
-        Ok(Self { roots, trust_domain, provider })
+    /// Trusts what the options' files say; nobody of our own domain before there are roots.
+    ///
+    /// # Errors
+    /// The file that cannot be used.
+    pub fn open(options: TrustOptions, provider: Arc<CryptoProvider>) -> Result<Self, FileError> {
+        let files = files::fingerprint(options.files());
+        let bundle = Bundle::new(&options, &[]).map_err(|error| FileError::new("".as_ref(), error))?;
+        let bundle = ArcSwap::from_pointee(bundle.with_files(&options)?);
+        let writing = Mutex::new(Written { roots: Vec::new(), files });
+        Ok(Self { options, provider, bundle, writing, generation: watch::Sender::new(0) })
     }
 
-    /// The trust domain of every identity that is believed.
-    pub fn trust_domain(&self) -> &TrustDomain {
-        &self.trust_domain
+    /// What it was made of.
+    pub fn options(&self) -> &TrustOptions {
+        &self.options
+    }
+
+    pub(super) fn provider(&self) -> &Arc<CryptoProvider> {
+        &self.provider
+    }
+
+    /// Believes these roots for our own domain from now on. Says whether that is news.
+    ///
+    /// # Errors
+    /// A root that is no certificate; what was believed stays.
+    pub fn set_roots(&self, roots: &[CertificateDer<'static>]) -> Result<bool, PeerError> {
+        let mut written = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        if written.roots == roots {
+            return Ok(false);
+        }
+        let bundle = self.bundle.load().with_roots(roots)?;
+        written.roots = roots.to_vec();
+        self.publish(bundle);
+        Ok(true)
+    }
+
+    /// Reads the files of federated roots and revoked certificates again if they changed. Says whether they had.
+    ///
+    /// # Errors
+    /// The file that cannot be used; what was believed stays.
+    pub fn reload(&self) -> Result<bool, FileError> {
+        let mut written = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = files::fingerprint(self.options.files());
+        if files == written.files {
+            return Ok(false);
+        }
+        let own = Bundle::new(&self.options, &written.roots).map_err(|error| FileError::new("".as_ref(), error))?;
+        let bundle = own.with_files(&self.options)?;
+        written.files = files;
+        self.publish(bundle);
+        Ok(true)
+    }
+
+    fn publish(&self, bundle: Bundle) {
+        self.bundle.store(Arc::new(bundle));
+        self.generation.send_modify(|generation| *generation += 1);
+    }
+
+    /// Wakes after each change.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
+    }
+
+    /// How often it has changed.
+    pub fn generation(&self) -> u64 {
+        *self.generation.borrow()
     }
 
     /// Checks a chain (leaf first) as a handshake at `now` would.
+    ///
+    /// # Errors
+    /// Why it is not believed.
     pub fn check(
         &self,
         leaf: &CertificateDer<'_>,
@@ -55,22 +123,34 @@ impl Trust {
         role: PeerRole,
         now: UnixTime,
     ) -> Result<VerifiedPeer, PeerError> {
-        let usage = match role {
-            PeerRole::Server => KeyUsage::server_auth(),
-            PeerRole::Client => KeyUsage::client_auth(),
+        self.bundle.load().check(&self.provider, (leaf, intermediates), role, now)
+    }
+
+    /// The peer of a finished handshake whose verifier this was, by the name that it has in this mesh.
+    ///
+    /// # Errors
+    /// It showed nothing that names somebody.
+    pub fn peer(&self, chain: &[CertificateDer<'_>]) -> Result<VerifiedPeer, PeerError> {
+        let peer = VerifiedPeer::from_certificates(chain)?;
+        Ok(match self.bundle.load().known_as(peer.id()) {
+            Some(id) => peer.named(id),
+            None => peer,
+        })
+    }
+
+    /// Whether a link of a chain that was believed is revoked now. One that merely ended since is not.
+    pub fn is_revoked(&self, chain: &[CertificateDer<'_>]) -> bool {
+        let bundle = self.bundle.load();
+        let (Some((leaf, intermediates)), true) = (chain.split_first(), bundle.lists() > 0) else {
+            return false;
         };
-        let algorithms = self.provider.signature_verification_algorithms.all;
-        EndEntityCert::try_from(leaf)
-            .and_then(|leaf| {
-                leaf.verify_for_usage(algorithms, &self.roots, intermediates, now, usage, None, None).map(drop)
-            })
-            .map_err(reason)?;
-        let peer = VerifiedPeer::from_certificates(std::slice::from_ref(leaf))?;
-        if peer.id().trust_domain != self.trust_domain {
-            let (expected, presented) = (self.trust_domain.clone(), peer.id().trust_domain.clone());
-            return Err(PeerError::WrongTrustDomain { expected, presented });
-        }
-        Ok(peer)
+        let Ok(peer) = VerifiedPeer::from_certificates(chain) else {
+            return false;
+        };
+        let then = SystemTime::now().min(peer.not_after()).duration_since(UNIX_EPOCH).unwrap_or_default();
+        let checked =
+            bundle.check(&self.provider, (leaf, intermediates), PeerRole::Client, UnixTime::since_unix_epoch(then));
+        checked == Err(PeerError::Revoked)
     }
 
     fn signature(
@@ -89,7 +169,7 @@ impl Trust {
 
 impl fmt::Debug for Trust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Trust").field("trust_domain", &self.trust_domain).finish_non_exhaustive()
+        f.debug_struct("Trust").field("trust_domain", &self.options.trust_domain).finish_non_exhaustive()
     }
 }
 
@@ -171,15 +251,4 @@ impl ClientCertVerifier for Trust {
 /// The configurations that hold a `Trust` speak TLS 1.3 alone, so rustls never asks.
 fn tls12_never() -> rustls::Error {
     rustls::Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13)
-}
-
-fn reason(error: webpki::Error) -> PeerError {
-    match error {
-        webpki::Error::UnknownIssuer | webpki::Error::InvalidSignatureForPublicKey => PeerError::OtherRoot,
-        webpki::Error::CertExpired { .. } => PeerError::Expired,
-        webpki::Error::CertNotValidYet { .. } => PeerError::NotYetValid,
-        webpki::Error::RequiredEkuNotFoundContext(_) => PeerError::WrongPurpose,
-        webpki::Error::BadDer | webpki::Error::BadDerTime | webpki::Error::TrailingData(_) => PeerError::Malformed,
-        other => PeerError::Refused(other.to_string().into()),
-    }
 }

@@ -24,6 +24,8 @@ pub struct Agent {
     generation: AtomicU64,
     findings: Mutex<BTreeMap<(Severity, &'static str), u64>>,
     certificates: Mutex<BTreeMap<SpiffeId, SystemTime>>,
+    certificate_requests: Mutex<BTreeMap<&'static str, u64>>,
+    tunnels_ended: Mutex<BTreeMap<&'static str, u64>>,
     handshakes: Mutex<BTreeMap<(Direction, &'static str, &'static str), u64>>,
     sessions: Mutex<BTreeMap<(Direction, &'static str), Arc<Sessions>>>,
     setup: Mutex<BTreeMap<(Direction, &'static str), Arc<Histogram>>>,
@@ -95,6 +97,16 @@ impl Agent {
     /// All certificates that are in use, with the end of each.
     pub fn certificates(&self, certificates: impl IntoIterator<Item = (SpiffeId, SystemTime)>) {
         *self.certificates.lock() = certificates.into_iter().collect();
+    }
+
+    /// What came of asking for certificates since the start, `ok` or the reason of a failure.
+    pub fn certificate_requests(&self, counts: BTreeMap<&'static str, u64>) {
+        *self.certificate_requests.lock() = counts;
+    }
+
+    /// Tunnels were ended that their peers would have kept, for a reason such as `revoked`.
+    pub fn tunnels_ended(&self, reason: &'static str, how_many: u64) {
+        *self.tunnels_ended.lock().entry(reason).or_default() += how_many;
     }
 
     /// A handshake succeeded (`ok`) or failed for a short reason such as `timeout`, `bad_certificate`, `wrong_identity`.
@@ -185,12 +197,21 @@ impl Agent {
             };
             page.sample(Labels::default().with("identity", identity).as_str(), left.round());
         }
+        let help = "Attempts to get a certificate or to read an authority's files, by result.";
+        page.family("underpass_certificate_requests_total", Kind::Counter, help);
+        for (result, count) in &*self.certificate_requests.lock() {
+            page.sample(Labels::default().with("result", result).as_str(), count);
+        }
     }
 
     fn write_tunnels(&self, page: &mut Page) {
         page.family("underpass_handshakes_total", Kind::Counter, "TLS handshakes of tunnels, by result.");
         for ((direction, tunnel, result), count) in &*self.handshakes.lock() {
             page.sample(tunnel_labels(*direction, tunnel).with("result", result).as_str(), count);
+        }
+        page.family("underpass_tunnels_ended_total", Kind::Counter, "Tunnels that this agent ended, by reason.");
+        for (reason, count) in &*self.tunnels_ended.lock() {
+            page.sample(Labels::default().with("reason", reason).as_str(), count);
         }
         let sessions: Vec<_> = self.sessions.lock().iter().map(|(key, value)| (*key, value.clone())).collect();
         let mut family = |name, kind, help, value: fn(&Sessions) -> i128| {

@@ -191,7 +191,7 @@ trait Side {
             alpn: common.alpn_protocol().map(<[u8]>::to_vec).unwrap_or_default(),
             cipher: common.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("unknown"),
             group: common.negotiated_key_exchange_group().and_then(|group| group.name().as_str()).unwrap_or("unknown"),
-            peer_certificates: common.peer_certificates().map(<[_]>::to_vec).unwrap_or_default(),
+            peer_certificates: common.peer_certificates().map(Arc::from).unwrap_or_default(),
         }
     }
 }

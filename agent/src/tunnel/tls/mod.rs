@@ -6,10 +6,12 @@
 
 mod handshake;
 mod keys;
+mod live;
 mod record;
 mod stream;
 
 pub use handshake::{HandshakeError, accept, connect, offered_alpn};
+pub use live::Live;
 pub use record::{Content, MAX_PLAINTEXT, RecordError, RecordKey, record_len};
 pub use record::{HEADER as RECORD_HEADER, TRAILER as RECORD_TRAILER};
 pub use stream::{TlsInfo, TlsStream};

@@ -1,11 +1,13 @@
 //! An established TLS connection over TCP, with buffers that lend their bytes instead of copying them.
 
 use super::keys::{KEY_UPDATE_RECORD, Keys, Opened};
+use super::live::Ended;
 use super::record::{Content, HEADER, MAX_PLAINTEXT, RecordError, TRAILER, record_len};
 use rustls::pki_types::CertificateDer;
 use std::io;
 use std::ops::Range;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -29,11 +31,13 @@ pub struct TlsInfo {
     /// The key exchange group, by its IANA name.
     pub group: &'static str,
     /// The peer's chain, leaf first; its signatures are verified.
-    pub peer_certificates: Vec<CertificateDer<'static>>,
+    pub peer_certificates: Arc<[CertificateDer<'static>]>,
 }
 
 /// A TLS 1.3 connection. As `AsyncRead` and `AsyncWrite` it serves HTTP/2; `underpass/1` uses the methods that lend.
 pub struct TlsStream {
+    /// Its place among the live tunnels. Before the socket: it is given up before the socket's number may be another's.
+    ended: Option<Ended>,
     io: TcpStream,
     keys: Keys,
     info: TlsInfo,
@@ -53,6 +57,7 @@ impl TlsStream {
     pub(super) fn new(io: TcpStream, keys: Keys, info: TlsInfo, read: Vec<u8>) -> Self {
         let rx_filled = read.len();
         Self {
+            ended: None,
             io,
             keys,
             info,
@@ -71,6 +76,11 @@ impl TlsStream {
     /// What the handshake agreed on.
     pub fn info(&self) -> &TlsInfo {
         &self.info
+    }
+
+    /// Lets others end it.
+    pub(super) fn live(&mut self, ended: Ended) {
+        self.ended = Some(ended);
     }
 
     /// The TCP connection underneath.
@@ -116,6 +126,11 @@ impl TlsStream {
         let mut room = ReadBuf::new(&mut self.rx[self.rx_filled..]);
         ready!(Pin::new(&mut self.io).poll_read(cx, &mut room))?;
         let (read, full) = (room.filled().len(), room.remaining() == 0);
+        if read == 0
+            && let Some(why) = self.ended.as_ref().and_then(Ended::why)
+        {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, why)));
+        }
         self.rx_filled += read;
         if full && self.rx.len() < RX_MOST {
             self.rx.resize((self.rx.len() * 2).min(RX_MOST), 0);
