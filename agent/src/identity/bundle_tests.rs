@@ -2,7 +2,7 @@
 
 use super::fixture::{HOUR, Mesh, domain, id};
 use super::verify::PeerRole;
-use super::{CrlFile, Federated, Identity, PeerError, Trust, TrustOptions, VerifiedPeer, tls};
+use super::{CrlFile, Federated, Identity, PeerError, Trust, TrustOptions, VerifiedPeer};
 use rcgen::{CertificateRevocationListParams, KeyIdMethod, RevokedCertParams, SerialNumber};
 use rustls_pki_types::UnixTime;
 use std::fs;
