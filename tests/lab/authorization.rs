@@ -7,6 +7,7 @@ use underpass_tests::{Agent, Lab, until};
 
 use crate::authorization_open;
 use crate::authorization_probe::{SERVERS, address, passes, policy, server, settled, up, who, with};
+use crate::egress;
 use crate::pair::{finding, no_finding};
 use crate::scene::{SOON, apply, apply_to, delete, through};
 
@@ -25,6 +26,8 @@ fn authorization() {
             ("what operators see of a refusal", told),
             ("a changed policy ends open connections, and only those that it denies", authorization_open::changes),
             ("AUDIT and dry runs are told of and have no effect", authorization_open::told),
+            ("outboundTrafficPolicy of Sidecars", egress::sidecars),
+            ("--outbound-traffic-policy", egress::flag),
         ],
     );
 }

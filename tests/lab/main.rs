@@ -10,6 +10,7 @@ mod certificates;
 mod certificates_peer;
 mod connection_fields;
 mod destination_fields;
+mod egress;
 mod endpoint_fields;
 mod gateway_fields;
 mod gateway_tables;

@@ -3,6 +3,7 @@
 mod config;
 mod figures;
 mod measure;
+mod policy;
 mod scene;
 
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ use scene::Case;
 /// Arguments of `bench`.
 #[derive(Args)]
 pub struct Bench {
-    /// Write the figures here: `{cases, ratios, config}`, what was not measured left out.
+    /// Write the figures here: `{cases, ratios, config, policy}`, what was not measured left out.
     #[arg(long)]
     json: Option<PathBuf>,
     /// Only this case (and `direct`, which the ratios are relative to), or only what configuration costs.
@@ -46,6 +47,8 @@ enum Only {
     L7,
     /// From a changed manifest to the data path, as the mesh grows.
     Config,
+    /// What AuthorizationPolicies for others cost a connection, as they become more.
+    Policy,
 }
 
 impl Only {
@@ -55,7 +58,7 @@ impl Only {
             Self::SameNode => Case::SameNode,
             Self::CrossNode => Case::CrossNode,
             Self::L7 => Case::L7,
-            Self::Config => return None,
+            Self::Config | Self::Policy => return None,
         })
     }
 }
@@ -76,7 +79,8 @@ pub fn run(bench: &Bench) -> Result<()> {
         Some(Some(case)) => vec![Case::Direct, case],
     };
     let configuration = matches!(bench.only, None | Some(Only::Config));
-    let meshed = cases.len() > 1 || configuration;
+    let policies = matches!(bench.only, None | Some(Only::Policy));
+    let meshed = cases.len() > 1 || configuration || policies;
     if meshed {
         crate::build_programs()?;
     }
@@ -87,6 +91,10 @@ pub fn run(bench: &Bench) -> Result<()> {
         let medians = paths(&lab, &cases, bench)?;
         print!("{}", table(&medians));
         json.extend(report(&medians).as_object().cloned().unwrap_or_default());
+    }
+    // Before configuration, which leaves one agent running.
+    if policies {
+        json.insert("policy".to_owned(), policy::run(&mut lab)?);
     }
     if configuration {
         json.insert("config".to_owned(), config::run(&mut lab, bench.seconds)?);

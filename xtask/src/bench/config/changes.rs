@@ -75,14 +75,17 @@ fn ready(agent: &Agent, since: Instant) -> Result<()> {
 }
 
 /// Processor time per second of an agent that nobody asks anything.
-fn idle(agent: &Agent) -> f64 {
+pub fn idle(agent: &Agent) -> f64 {
     let (since, before) = (Instant::now(), agent.cpu_seconds());
     sleep(Duration::from_secs(10));
     (agent.cpu_seconds() - before) / since.elapsed().as_secs_f64()
 }
 
 /// The median and a high time from a file's change to the snapshot that has it, in ms; processor time per change, in ms.
-fn changes(agent: &Agent, idle: f64, change: &dyn Fn(u32, bool) -> Result<()>) -> Result<[f64; 3]> {
+///
+/// # Errors
+/// A change is not seen.
+pub fn changes(agent: &Agent, idle: f64, change: &dyn Fn(u32, bool) -> Result<()>) -> Result<[f64; 3]> {
     let mut times = Vec::new();
     for n in 0..TIMED {
         let before = generation(agent)?;

@@ -1,6 +1,6 @@
 //! `--only config`: what configuration costs as the mesh grows, and what a request costs as its rules do.
 
-mod changes;
+pub mod changes;
 mod manifests;
 
 use std::fmt::Write;
