@@ -37,12 +37,19 @@ impl Counts {
     /// Soon, what is held is what was: sockets take a moment to close.
     pub async fn again(&self, agent: &Agent) {
         for _ in 0..50 {
-            if Self::of(agent) == *self {
+            if Self::of(agent).is_within(self) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        assert_eq!(Self::of(agent), *self);
+        let now = Self::of(agent);
+        assert!(now.is_within(self), "{now:?}, but before {self:?}");
+    }
+
+    /// A descriptor that was about to be closed when it was counted may be missing later; none may be more.
+    fn is_within(&self, before: &Self) -> bool {
+        let same = |counts: &Self| (counts.pins, counts.pods, counts.flows, counts.trusted);
+        same(self) == same(before) && self.descriptors <= before.descriptors
     }
 }
 
