@@ -20,7 +20,8 @@ use crate::model::AppProtocol;
 use crate::model::traffic_policy::H2Upgrade;
 use crate::policy::{self, Beyond, Permit};
 use crate::relay::http::{
-    self, DialError, Dialed, Limits, Refused, RequestOutcome, Ruling, Settled, Speaks, Terms, Upstreams, Verdict, Wear,
+    self, DialError, Dialed, Limits, Refused, RequestOutcome, Ruling, Settled, Shapes, Speaks, Terms, Upstreams,
+    Verdict, Wear,
 };
 use crate::route::{self, Affinity, Forward, HttpTable, Plan, Refusal, Upstream};
 use crate::snapshot::Snapshot;
@@ -151,6 +152,11 @@ impl Upstreams for Requests {
             }
         };
         Ok(Ruling { delay: ruling.delay, verdict })
+    }
+
+    fn shapes(&self, target: &Chosen) -> Shapes {
+        let (request, response) = target.0.forward.shapes();
+        Shapes { request, response: response || target.0.affinity.set_cookie.is_some() }
     }
 
     fn shape_request(&self, target: &Chosen, request: &mut Parts) {

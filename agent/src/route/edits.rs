@@ -25,6 +25,11 @@ impl Edits {
         Self(lists.into_iter().map(bare).filter(|ops| !ops.is_empty()).collect())
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Does them.
     pub fn apply(&self, headers: &mut HeaderMap) {
         for ops in &self.0 {

@@ -41,6 +41,11 @@ pub fn worth(on: &RetryOn, attempt: &Attempt<'_>) -> bool {
     }
 }
 
+/// Whether an answer can be worth another attempt at all. `marked`: it has a field that [`worth`] knows by name.
+pub fn may_be_worth(on: &RetryOn, status: StatusCode, marked: bool) -> bool {
+    marked || !on.headers.is_empty() || answered(on, status, &HeaderMap::new())
+}
+
 /// Where the attempt after so many others looks for an endpoint, first to last: whether only among those that were not
 /// tried, and how far. With `retryRemoteLocalities` the second retry leaves the localities of those before it (Envoy's
 /// `previous_priorities`, as Istio sets it); without, retries stay where a first attempt would go.

@@ -70,6 +70,13 @@ impl Forward {
         self.model()?.name.as_ref()
     }
 
+    /// Whether [`Self::shape_request`] and [`Self::shape_response`] change anything.
+    pub fn shapes(&self) -> (bool, bool) {
+        let Some((taken, _, way)) = self.way() else { return (false, false) };
+        let request = way.path.is_some() || way.authority.is_some() || !way.request.is_empty();
+        (request, taken.origin.is_some() || !way.response.is_empty())
+    }
+
     /// Makes the request what the destination is to see.
     pub fn shape_request(&self, request: &mut Parts) {
         let Some((taken, _, way)) = self.way() else { return };

@@ -46,20 +46,37 @@ impl From<DialError> for Failure {
 impl From<&hyper::Error> for Failure {
     /// An upstream connection that broke before it answered, or answered what is not HTTP.
     fn from(error: &hyper::Error) -> Self {
-        let (status, flag, reason) = if error.is_parse() {
-            (StatusCode::BAD_GATEWAY, "UPE", "upstream protocol error")
-        } else if stream_error(error).is_some_and(h2::Error::is_reset) {
-            (StatusCode::SERVICE_UNAVAILABLE, "UR", "upstream reset the stream before headers")
-        } else {
-            (StatusCode::SERVICE_UNAVAILABLE, "UC", "upstream disconnect/reset before headers")
+        if error.is_parse() {
+            return Self::malformed();
+        }
+        let Some(of_stream) = stream_error(error).filter(|error| error.is_reset()) else {
+            return Self::disconnected(true);
         };
-        let refused = stream_error(error).and_then(h2::Error::reason) == Some(h2::Reason::REFUSED_STREAM);
+        let refused = of_stream.reason() == Some(h2::Reason::REFUSED_STREAM);
         let kind = if refused { Kind::RefusedStream } else { Kind::Reset { head_sent: true } };
-        Self { status, flag, reason: reason.into(), kind }
+        let reason = "upstream reset the stream before headers".into();
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, flag: "UR", reason, kind }
     }
 }
 
 impl Failure {
+    /// The application answered what is not HTTP.
+    pub(super) fn malformed() -> Self {
+        let (status, reason) = (StatusCode::BAD_GATEWAY, "upstream protocol error".into());
+        Self { status, flag: "UPE", reason, kind: Kind::Reset { head_sent: true } }
+    }
+
+    /// The connection broke before there was an answer.
+    pub(super) fn disconnected(head_sent: bool) -> Self {
+        let (status, reason) = (StatusCode::SERVICE_UNAVAILABLE, "upstream disconnect/reset before headers".into());
+        Self { status, flag: "UC", reason, kind: Kind::Reset { head_sent } }
+    }
+
+    /// An application that switches protocols without being asked is broken (RFC 9110 section 7.8).
+    pub(super) fn unasked() -> Self {
+        Self::last(StatusCode::BAD_GATEWAY, "UPE", "upstream switched protocols unasked")
+    }
+
     /// A request whose body ended before its end. The client is most likely gone and does not read this.
     pub(super) fn broken_off() -> Self {
         Self::last(StatusCode::BAD_REQUEST, "DC", "request body broke off")

@@ -1,6 +1,6 @@
 //! Attempts at one request: one, or as many as its rule allows, in the time that it allows.
 
-use super::answer::{Failure, Kind};
+use super::answer::Failure;
 use super::body::RequestBody;
 use super::carrier::Carrier;
 use super::deadline::Deadline;
@@ -11,7 +11,7 @@ use super::{Settled, Upstreams, first, second};
 use crate::model::http_rule::Retry;
 use crate::route::retry::{Attempt, worth};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Request, Response, Version};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use std::future::Future;
 use std::sync::Arc;
@@ -48,11 +48,16 @@ async fn once<U: Upstreams>(record: &mut Record<U>, request: Request<RequestBody
         _ => first::carry(record, request).await.map(|(head, line)| (head, Carrier::Line(line))),
     };
     record.trying = false;
-    match &carried {
-        Ok((response, _)) => record.settle(Settled::Answered(response.status())),
+    judge(record, carried.as_ref().map(|(response, _)| response.status()));
+    carried
+}
+
+/// Says of the endpoint what it did.
+pub(super) fn judge<U: Upstreams>(record: &Record<U>, answered: Result<StatusCode, &Failure>) {
+    match answered {
+        Ok(status) => record.settle(Settled::Answered(status)),
         Err(failure) => failure.settled().into_iter().for_each(|settled| record.settle(settled)),
     }
-    carried
 }
 
 async fn by_terms<U: Upstreams>(record: &mut Record<U>, request: Request<RequestBody>) -> Result<Carried<U>, Failure> {
@@ -71,7 +76,7 @@ async fn by_terms<U: Upstreams>(record: &mut Record<U>, request: Request<Request
 }
 
 /// Work that is given up when its time is up; then there is no result.
-async fn within<T>(deadline: Option<&mut Deadline>, work: impl Future<Output = T>) -> Option<T> {
+pub(super) async fn within<T>(deadline: Option<&mut Deadline>, work: impl Future<Output = T>) -> Option<T> {
     let Some(deadline) = deadline else { return Some(work.await) };
     tokio::select! {
         biased;
@@ -81,7 +86,7 @@ async fn within<T>(deadline: Option<&mut Deadline>, work: impl Future<Output = T
 }
 
 /// The end of an attempt that took too long, or of the pause before the next one.
-fn late<T, U: Upstreams>(record: &mut Record<U>) -> Result<T, Failure> {
+pub(super) fn late<T, U: Upstreams>(record: &mut Record<U>) -> Result<T, Failure> {
     if std::mem::take(&mut record.trying) {
         record.settle(Settled::TimedOut);
     }
@@ -108,7 +113,7 @@ async fn repeat<U: Upstreams>(
 ) -> Result<Carried<U>, Failure> {
     record.alone = true;
     let (head, body) = request.into_parts();
-    let mut attempts = Attempts { retry, head, body: body.keep(), repeated: 0, tried: Vec::new() };
+    let mut attempts = Attempts { tries: Tries::new(retry), head, body: body.keep() };
     loop {
         let request = attempts.request();
         let mut limit = retry.per_try.map(|lasts| Deadline::new(lasts, record.meter.clone()));
@@ -116,9 +121,8 @@ async fn repeat<U: Upstreams>(
         let next = match attempts.next(record, carried) {
             Next::Over(carried) => return *carried,
             Next::Elsewhere(target) => target,
-            Next::Again(target) => {
-                sleep(pause(retry.backoff, attempts.repeated)).await;
-                attempts.repeated += 1;
+            Next::Again(target, pause) => {
+                sleep(pause).await;
                 target
             }
         };
@@ -128,76 +132,113 @@ async fn repeat<U: Upstreams>(
 }
 
 /// The attempts so far.
-struct Attempts<'a, U: Upstreams> {
+pub(super) struct Tries<'a, U: Upstreams> {
     retry: &'a Retry,
-    head: Parts,
-    body: Option<Arc<Kept>>,
     /// Retries so far.
     repeated: u32,
     tried: Vec<U::Target>,
 }
 
+/// What follows an attempt.
+pub(super) enum After<U: Upstreams> {
+    /// Nothing; with a flag that says why, where there would have been another.
+    Over(Option<&'static str>),
+    /// Another one there, at once, as nobody has seen the request.
+    Elsewhere(U::Target),
+    /// Another one there, after a pause.
+    Again(U::Target, Duration),
+}
+
+impl<'a, U: Upstreams> Tries<'a, U> {
+    pub(super) fn new(retry: &'a Retry) -> Self {
+        Self { retry, repeated: 0, tried: Vec::new() }
+    }
+
+    /// Which attempt is next, from 1.
+    pub(super) fn number(&self) -> usize {
+        self.tried.len() + 1
+    }
+
+    /// What follows what became of an attempt; nothing is known of one that no other would mend.
+    pub(super) fn after(
+        &mut self,
+        record: &mut Record<U>,
+        attempt: Option<&Attempt<'_>>,
+        can_repeat: impl FnOnce() -> bool,
+    ) -> After<U> {
+        self.tried.extend(record.target.clone());
+        if !attempt.is_some_and(|attempt| worth(&self.retry.on, attempt)) {
+            let unreachable = matches!(attempt, Some(Attempt::ConnectFailure));
+            let elsewhere = if unreachable { record.relay.upstreams.another(&self.tried) } else { None };
+            return elsewhere.map_or(After::Over(None), After::Elsewhere);
+        }
+        if self.repeated >= self.retry.attempts {
+            // Without any retries there is no limit that was reached.
+            return After::Over((self.repeated > 0).then_some("URX"));
+        }
+        if !can_repeat() {
+            return After::Over(None);
+        }
+        let Some(target) = record.relay.upstreams.again(&self.tried) else { return After::Over(None) };
+        // The retry before this one is over: its place may be taken again.
+        record.retrying = None;
+        record.retrying = record.relay.upstreams.admit_retry(&target);
+        if record.retrying.is_none() {
+            return After::Over(Some("UO"));
+        }
+        self.repeated += 1;
+        After::Again(target, pause(self.retry.backoff, self.repeated - 1))
+    }
+}
+
+/// Attempts of a request that hyper carries.
+struct Attempts<'a, U: Upstreams> {
+    tries: Tries<'a, U>,
+    head: Parts,
+    body: Option<Arc<Kept>>,
+}
+
 enum Next<U: Upstreams> {
     /// With this.
     Over(Box<Result<Carried<U>, Failure>>),
-    /// At once, as nobody has seen the request.
     Elsewhere(U::Target),
-    /// After a pause.
-    Again(U::Target),
+    Again(U::Target, Duration),
 }
 
 impl<U: Upstreams> Attempts<'_, U> {
     fn request(&self) -> Request<RequestBody> {
         let mut head = self.head.clone();
-        head.headers.insert(ATTEMPT, HeaderValue::from(self.tried.len() + 1));
+        head.headers.insert(ATTEMPT, HeaderValue::from(self.tries.number()));
         Request::from_parts(head, RequestBody::view(self.body.as_ref()))
     }
 
     fn next(&mut self, record: &mut Record<U>, carried: Result<Carried<U>, Failure>) -> Next<U> {
-        let over = |carried| Next::Over(Box::new(carried));
-        self.tried.extend(record.target.clone());
-        if !self.is_worth_another(&carried) {
-            let unreachable = carried.as_ref().is_err_and(|failure| failure.kind == Kind::Unreachable);
-            let elsewhere = if unreachable { record.relay.upstreams.another(&self.tried) } else { None };
-            return elsewhere.map_or_else(|| over(carried), Next::Elsewhere);
-        }
-        if self.repeated >= self.retry.attempts {
-            // Without any retries there is no limit that was reached.
-            return over(if self.repeated > 0 { flagged(record, carried, "URX") } else { carried });
-        }
-        if self.body.as_ref().is_some_and(|body| !body.can_repeat()) {
-            return over(carried);
-        }
-        let Some(target) = record.relay.upstreams.again(&self.tried) else { return over(carried) };
-        // The retry before this one is over: its place may be taken again.
-        record.retrying = None;
-        record.retrying = record.relay.upstreams.admit_retry(&target);
-        if record.retrying.is_none() {
-            return over(flagged(record, carried, "UO"));
-        }
+        let attempt = match &carried {
+            Ok((response, _)) => Some(Attempt::Answered { status: response.status(), headers: response.headers() }),
+            Err(failure) => failure.attempt(),
+        };
+        let can_repeat = || self.body.as_ref().is_none_or(|body| body.can_repeat());
+        let (target, pause) = match self.tries.after(record, attempt.as_ref(), can_repeat) {
+            After::Over(None) => return Next::Over(Box::new(carried)),
+            After::Over(Some(flag)) => return Next::Over(Box::new(flagged(record, carried, flag))),
+            After::Elsewhere(target) => return Next::Elsewhere(target),
+            After::Again(target, pause) => (target, pause),
+        };
         if let Ok((response, carrier)) = carried
             && let Some(line) = carrier.discard(response.into_body())
         {
             record.relay.pool.put(line);
         }
-        Next::Again(target)
-    }
-
-    fn is_worth_another(&self, carried: &Result<Carried<U>, Failure>) -> bool {
-        let attempt = match carried {
-            Ok((response, _)) => Some(Attempt::Answered { status: response.status(), headers: response.headers() }),
-            Err(failure) => failure.attempt(),
-        };
-        attempt.is_some_and(|attempt| worth(&self.retry.on, &attempt))
+        Next::Again(target, pause)
     }
 }
 
 /// Says in the record why there was no further attempt.
-fn flagged<U: Upstreams>(
+pub(super) fn flagged<T, U: Upstreams>(
     record: &mut Record<U>,
-    carried: Result<Carried<U>, Failure>,
+    carried: Result<T, Failure>,
     flag: &'static str,
-) -> Result<Carried<U>, Failure> {
+) -> Result<T, Failure> {
     if carried.is_ok() {
         record.flag(flag);
     }

@@ -3,6 +3,7 @@
 use super::answer::{Failure, answer};
 use super::body::RequestBody;
 use super::carrier::Carrier;
+use super::dial::unrouted;
 use super::record::{DELAYED, Record};
 use super::response::ResponseBody;
 use super::serve::Relay;
@@ -25,6 +26,11 @@ type Answer<U> = Response<ResponseBody<U>>;
 /// Routes a request, carries it, and answers: exactly once, whatever happens.
 pub(super) async fn exchange<U: Upstreams>(relay: Arc<Relay<U>>, request: Request<Incoming>) -> Answer<U> {
     let (mut head, incoming) = request.into_parts();
+    if let Some(record) = relay.ruled() {
+        // It is as plain as it was when it was routed: its path was normalised then.
+        let _ = edits::normalise(&mut head.uri);
+        return forward(record, head, incoming).await;
+    }
     let mut record = Record::open(&relay, &head);
     if !has_one_host(&head) {
         return refuse_and_close(record);
@@ -55,9 +61,15 @@ pub(super) async fn exchange<U: Upstreams>(relay: Arc<Relay<U>>, request: Reques
             return give(record, &head, answer);
         }
     };
-    relay.upstreams.shape_request(&target, &mut head);
-    let speaks = relay.upstreams.speaks(&target);
     record.target = Some(target);
+    forward(record, head, incoming).await
+}
+
+/// Carries a request to the record's target.
+async fn forward<U: Upstreams>(mut record: Box<Record<U>>, mut head: Parts, incoming: Incoming) -> Answer<U> {
+    let Some(target) = &record.target else { return refuse(record, unrouted()) };
+    record.relay.upstreams.shape_request(target, &mut head);
+    let speaks = record.relay.upstreams.speaks(target);
     let body = RequestBody::new(incoming);
     record.meter = body.meter().cloned();
     if head.version == Version::HTTP_2 {
@@ -99,7 +111,7 @@ async fn for_first<U: Upstreams>(
         carrier => return Response::from_parts(head, ResponseBody::upstream(incoming, carrier, record)),
     };
     head.extensions.remove::<OnUpgrade>();
-    let Some(client) = switching else { return refuse(record, unasked()) };
+    let Some(client) = switching else { return refuse(record, Failure::unasked()) };
     upgrade::begin(client, line, record);
     Response::from_parts(head, ResponseBody::ours(Bytes::new(), None))
 }
@@ -140,7 +152,7 @@ fn shape<U: Upstreams>(record: &Record<U>, headers: &mut http::HeaderMap) {
 }
 
 /// The answer that a rule gives.
-fn give<U: Upstreams>(mut record: Box<Record<U>>, request: &Parts, answer: route::Answer) -> Answer<U> {
+pub(super) fn give<U: Upstreams>(mut record: Box<Record<U>>, request: &Parts, answer: route::Answer) -> Answer<U> {
     if answer.flag != super::outcome::NOTHING {
         record.flag(answer.flag);
     }
@@ -157,7 +169,7 @@ fn give<U: Upstreams>(mut record: Box<Record<U>>, request: &Parts, answer: route
     Response::from_parts(head, ResponseBody::ours(body, Some(record)))
 }
 
-fn refuse<U: Upstreams>(mut record: Box<Record<U>>, failure: Failure) -> Answer<U> {
+pub(super) fn refuse<U: Upstreams>(mut record: Box<Record<U>>, failure: Failure) -> Answer<U> {
     record.flag(failure.flag);
     let (mut head, text, grpc_status) = answer(failure, record.outcome.protocol);
     record.outcome.status = head.status.as_u16();
@@ -188,11 +200,6 @@ fn refuse_and_close<U: Upstreams>(record: Box<Record<U>>) -> Answer<U> {
 
 fn unreadable() -> Failure {
     Failure::last(StatusCode::BAD_REQUEST, "DPE", "the path has an escaped NUL")
-}
-
-/// An application that switches protocols without being asked is broken (RFC 9110 section 7.8).
-fn unasked() -> Failure {
-    Failure::last(StatusCode::BAD_GATEWAY, "UPE", "upstream switched protocols unasked")
 }
 
 fn no_tunnel() -> Failure {

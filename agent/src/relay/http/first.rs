@@ -39,6 +39,7 @@ pub(super) async fn carry<U: Upstreams>(
             Some(line) => line,
             None => Box::pin(connect(record)).await?,
         };
+        line.driven(record.relay.limits.header_bytes).await.map_err(|error| Failure::from(&error))?;
         record.handle = Some(line.handle.clone());
         let spare = if reused { spare(&request) } else { None };
         let mut error = match send(&mut line, request).await {
@@ -55,7 +56,7 @@ pub(super) async fn carry<U: Upstreams>(
     }
 }
 
-async fn enter<U: Upstreams>(record: &mut Record<U>) -> Result<(), Failure> {
+pub(super) async fn enter<U: Upstreams>(record: &mut Record<U>) -> Result<(), Failure> {
     record.place = None;
     if let Some(target) = &record.target {
         record.place = record.relay.upstreams.enter(target).await?;
@@ -64,9 +65,8 @@ async fn enter<U: Upstreams>(record: &mut Record<U>) -> Result<(), Failure> {
 }
 
 async fn connect<U: Upstreams>(record: &mut Record<U>) -> Result<Box<Line<U>>, Failure> {
-    let header_bytes = record.relay.limits.header_bytes;
     let (dialed, key) = dial(record).await?;
-    Line::open(dialed, key, header_bytes).await.map_err(|error| Failure::from(&error))
+    Ok(Box::new(Line::new(dialed, key)))
 }
 
 async fn send<U: Upstreams>(line: &mut Line<U>, mut request: Request<RequestBody>) -> Result<Response, Unsent> {

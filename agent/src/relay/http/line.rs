@@ -1,7 +1,8 @@
 //! An HTTP/1 connection to an application: one request at a time, driven by whoever has it.
 //!
 //! No task of its own: the client's task writes the request, waits, and reads the answer. A connection at rest is
-//! watched by nobody; that its peer closed it is seen when it is taken, or by the pool's round.
+//! watched by nobody; that its peer closed it is seen when it is taken, or by the pool's round. Whether hyper drives it
+//! depends on the request: see [`super::plain`].
 
 use super::body::RequestBody;
 use super::tapped::{Heard, Tapped};
@@ -16,16 +17,14 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The stream under it.
 pub(super) type Wire<U> = Tapped<<U as Upstreams>::Io, Arc<Heard>>;
 
 /// See the module.
 pub(super) struct Line<U: Upstreams> {
-    sender: SendRequest<RequestBody>,
-    connection: Option<Connection<TokioIo<Wire<U>>, RequestBody>>,
-    /// What is left of a connection that has left HTTP, with what was read ahead.
-    left: Option<(Wire<U>, Bytes)>,
+    state: State<U>,
     heard: Arc<Heard>,
     /// Of `heard` when the present request was sent.
     before: u64,
@@ -35,25 +34,73 @@ pub(super) struct Line<U: Upstreams> {
     pub(super) key: U::Key,
 }
 
+enum State<U: Upstreams> {
+    /// Nobody has read ahead.
+    Bare(Wire<U>),
+    Driven(Driven<U>),
+    Gone,
+}
+
+/// By hyper.
+struct Driven<U: Upstreams> {
+    sender: SendRequest<RequestBody>,
+    connection: Option<Connection<TokioIo<Wire<U>>, RequestBody>>,
+    /// What is left of a connection that has left HTTP, with what was read ahead.
+    left: Option<(Wire<U>, Bytes)>,
+}
+
 impl<U: Upstreams> Line<U> {
+    pub(super) fn new(dialed: Dialed<U::Io, U::Handle>, key: U::Key) -> Self {
+        let heard = Arc::<Heard>::default();
+        let state = State::Bare(Tapped::new(dialed.io, Bytes::new(), Arc::clone(&heard)));
+        Self { state, heard, before: 0, sent: 0, wear: dialed.wear, handle: dialed.handle, key }
+    }
+
+    /// Has hyper drive it.
+    ///
     /// # Errors
     /// None that hyper documents; it sends nothing yet.
-    pub(super) async fn open(
-        dialed: Dialed<U::Io, U::Handle>,
-        key: U::Key,
-        header_bytes: usize,
-    ) -> hyper::Result<Box<Self>> {
-        let heard = Arc::<Heard>::default();
-        let wire = TokioIo::new(Tapped::new(dialed.io, Bytes::new(), Arc::clone(&heard)));
+    pub(super) async fn driven(&mut self, header_bytes: usize) -> hyper::Result<()> {
+        let wire = match std::mem::replace(&mut self.state, State::Gone) {
+            State::Bare(wire) => wire,
+            other => {
+                self.state = other;
+                return Ok(());
+            }
+        };
         let (sender, connection) = Builder::new()
             .preserve_header_case(true)
             .max_buf_size(header_bytes)
             .max_header_size(header_bytes)
-            .handshake(wire)
+            .handshake(TokioIo::new(wire))
             .await?;
-        let connection = Some(connection);
-        let (handle, wear) = (dialed.handle, dialed.wear);
-        Ok(Box::new(Self { sender, connection, left: None, heard, before: 0, sent: 0, wear, handle, key }))
+        self.state = State::Driven(Driven { sender, connection: Some(connection), left: None });
+        Ok(())
+    }
+
+    /// The stream itself, for the next request; none if it is not at rest.
+    pub(super) fn begin(&mut self) -> Option<&mut Wire<U>> {
+        self.counts();
+        let at_rest = self.rests();
+        let state = std::mem::replace(&mut self.state, State::Gone);
+        self.state = match state {
+            State::Driven(Driven { connection: Some(connection), .. }) if at_rest => bared(connection),
+            state => state,
+        };
+        if at_rest { self.wire() } else { None }
+    }
+
+    /// The stream itself, while nobody else drives it.
+    pub(super) fn wire(&mut self) -> Option<&mut Wire<U>> {
+        match &mut self.state {
+            State::Bare(wire) => Some(wire),
+            _ => None,
+        }
+    }
+
+    fn counts(&mut self) {
+        self.before = self.heard.so_far();
+        self.sent = self.sent.saturating_add(1);
     }
 
     /// Sends a request and waits for the head of its answer.
@@ -64,11 +111,13 @@ impl<U: Upstreams> Line<U> {
         &mut self,
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
-        self.before = self.heard.so_far();
-        self.sent = self.sent.saturating_add(1);
-        let mut reply = pin!(self.sender.try_send_request(request));
+        self.counts();
+        let State::Driven(Driven { sender, connection, left }) = &mut self.state else {
+            unreachable!("`driven` comes before")
+        };
+        let mut reply = pin!(sender.try_send_request(request));
         poll_fn(|cx| {
-            drive(&mut self.connection, &mut self.left, cx);
+            drive(connection, left, cx);
             reply.as_mut().poll(cx)
         })
         .await
@@ -80,13 +129,20 @@ impl<U: Upstreams> Line<U> {
     }
 
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
-        drive(&mut self.connection, &mut self.left, cx);
+        if let State::Driven(Driven { connection, left, .. }) = &mut self.state {
+            drive(connection, left, cx);
+        }
     }
 
     /// At rest, open as far as is known, and ready for a request. Lets go of the last user's waker.
     pub(super) fn rests(&mut self) -> bool {
-        self.drive(&mut Context::from_waker(Waker::noop()));
-        self.connection.is_some() && self.sender.is_ready()
+        let mut cx = Context::from_waker(Waker::noop());
+        self.drive(&mut cx);
+        match &mut self.state {
+            State::Bare(wire) => Pin::new(wire).poll_read(&mut cx, &mut ReadBuf::new(&mut [0])).is_pending(),
+            State::Driven(driven) => driven.connection.is_some() && driven.sender.is_ready(),
+            State::Gone => false,
+        }
     }
 
     /// Whether it has carried as many requests as it may.
@@ -96,10 +152,16 @@ impl<U: Upstreams> Line<U> {
 
     /// Closes a connection at rest, in order as far as that needs no waiting.
     pub(super) fn retire(self) {
-        let Self { sender, connection, .. } = self;
-        drop(sender);
-        if let Some(mut connection) = connection {
-            let _ = Pin::new(&mut connection).poll(&mut Context::from_waker(Waker::noop()));
+        let mut cx = Context::from_waker(Waker::noop());
+        match self.state {
+            State::Bare(mut wire) => {
+                let _ = Pin::new(&mut wire).poll_shutdown(&mut cx);
+            }
+            State::Driven(Driven { connection: Some(mut connection), sender, .. }) => {
+                drop(sender);
+                let _ = Pin::new(&mut connection).poll(&mut cx);
+            }
+            State::Driven(_) | State::Gone => {}
         }
     }
 
@@ -108,13 +170,20 @@ impl<U: Upstreams> Line<U> {
     /// # Errors
     /// It broke before.
     pub(super) async fn leave(mut self: Box<Self>) -> Option<Wire<U>> {
+        let State::Driven(driven) = &mut self.state else { return None };
         poll_fn(|cx| {
-            self.drive(cx);
-            if self.connection.is_some() { Poll::Pending } else { Poll::Ready(()) }
+            drive(&mut driven.connection, &mut driven.left, cx);
+            if driven.connection.is_some() { Poll::Pending } else { Poll::Ready(()) }
         })
         .await;
-        self.left.take().map(|(wire, read_ahead)| wire.put_back(read_ahead))
+        driven.left.take().map(|(wire, read_ahead)| wire.put_back(read_ahead))
     }
+}
+
+/// Takes hyper off a connection at rest.
+fn bared<U: Upstreams>(connection: Connection<TokioIo<Wire<U>>, RequestBody>) -> State<U> {
+    let parts = connection.into_parts();
+    if parts.read_buf.is_empty() { State::Bare(parts.io.into_inner()) } else { State::Gone }
 }
 
 /// Polls the connection. One that ended is taken apart at once: that hands an unsent request back to its sender.

@@ -34,6 +34,15 @@ impl<U: Upstreams> ResponseBody<U> {
         Self { source: Source::Upstream(incoming), carrier: Some(carrier), record: Some(record), broken: None }
     }
 
+    /// An answer of ours, to be given by somebody else.
+    pub(super) fn take_ours(&mut self) -> (Bytes, Option<Box<Record<U>>>) {
+        let text = match &mut self.source {
+            Source::Ours(text) => std::mem::take(text),
+            Source::Upstream(_) => Bytes::new(),
+        };
+        (text, self.record.take())
+    }
+
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let incoming = match &mut self.source {
             Source::Upstream(incoming) => incoming,

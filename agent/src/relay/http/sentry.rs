@@ -173,7 +173,7 @@ impl Head {
 }
 
 /// The size of a chunk, extensions left aside; none if there is none (RFC 9112 section 7.1).
-fn chunk_size(line: &[u8]) -> Option<u64> {
+pub(super) fn chunk_size(line: &[u8]) -> Option<u64> {
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let rest = line[digits..].trim_ascii_start();
     let ended = rest.is_empty() || rest.starts_with(b";");

@@ -3,12 +3,15 @@
 use super::clock::{Clock, End, Step};
 use super::detect::{Spoken, detect};
 use super::exchange::exchange;
+use super::plain::{self, Left};
+use super::record::Record;
 use super::response::ResponseBody;
 use super::sentry::Sentry;
 use super::tapped::Tapped;
 use super::upgrade::Switch;
 use super::watch::Watch;
 use super::{Pool, Upstreams};
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -69,12 +72,23 @@ pub(super) struct Relay<U: Upstreams> {
     pub(super) limits: Limits,
     pub(super) watch: Arc<Watch>,
     switch: Mutex<Option<Switch<U>>>,
+    ruled: Mutex<Option<Box<Record<U>>>>,
 }
 
 impl<U: Upstreams> Relay<U> {
     /// Has the connection's task make this switch once HTTP is done with the connection.
     pub(super) fn leave_for_later(&self, switch: Switch<U>) {
         *self.switch.lock().unwrap_or_else(PoisonError::into_inner) = Some(switch);
+    }
+
+    /// Has the next request be taken for this one: it was routed already.
+    pub(super) fn leave_ruled(&self, record: Box<Record<U>>) {
+        *self.ruled.lock().unwrap_or_else(PoisonError::into_inner) = Some(record);
+    }
+
+    /// What was routed already of the request that comes.
+    pub(super) fn ruled(&self) -> Option<Box<Record<U>>> {
+        self.ruled.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     fn left(&self) -> Option<Switch<U>> {
@@ -99,7 +113,8 @@ where
     U: Upstreams,
 {
     let watch = Arc::new(Watch::new());
-    let relay = Arc::new(Relay { upstreams, pool, limits, watch: Arc::clone(&watch), switch: Mutex::new(None) });
+    let (switch, ruled) = (Mutex::new(None), Mutex::new(None));
+    let relay = Arc::new(Relay { upstreams, pool, limits, watch: Arc::clone(&watch), switch, ruled });
     let drain = pin!(drain);
     let mut clock = Clock::new(Arc::clone(&watch), limits, drain);
     let spoken = {
@@ -111,7 +126,7 @@ where
         clock.run(detected).await
     };
     match spoken {
-        End::Done(Ok(Spoken::First(start))) => first(Tapped::new(io, start, Sentry::new(watch)), relay, clock).await,
+        End::Done(Ok(Spoken::First(start))) => first(io, start, relay, clock).await,
         End::Done(Ok(Spoken::Second(start))) => {
             watch.settles();
             second(Tapped::new(io, start, ()), relay, clock).await
@@ -122,7 +137,43 @@ where
     }
 }
 
-async fn first<S, U, D>(io: Tapped<S, Sentry>, relay: Arc<Relay<U>>, mut clock: Clock<'_, D>) -> Result<(), ServeError>
+async fn first<S, U, D>(
+    mut io: S,
+    start: Bytes,
+    relay: Arc<Relay<U>>,
+    mut clock: Clock<'_, D>,
+) -> Result<(), ServeError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    U: Upstreams,
+    D: Future<Output = ()>,
+{
+    let end = {
+        let mut serving = pin!(plain::serve(&mut io, &start, &relay));
+        let served = |step, cx: &mut Context<'_>| {
+            if step == Step::Finish {
+                relay.watch.finish();
+            }
+            serving.as_mut().poll(cx)
+        };
+        clock.run(served).await
+    };
+    match end {
+        End::Over | End::Done(Ok(Left::Over)) => Ok(()),
+        End::HeaderTime => Err(refuse_slow(io).await),
+        End::Done(Err(error)) => Err(error.into()),
+        End::Done(Ok(Left::Odd(bytes))) => {
+            let io = Tapped::new(io, bytes, Sentry::new(Arc::clone(&relay.watch)));
+            Box::pin(by_hyper(io, relay, clock)).await
+        }
+    }
+}
+
+async fn by_hyper<S, U, D>(
+    io: Tapped<S, Sentry>,
+    relay: Arc<Relay<U>>,
+    mut clock: Clock<'_, D>,
+) -> Result<(), ServeError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     U: Upstreams,

@@ -34,6 +34,9 @@ pub trait Upstreams: Send + Sync + 'static {
     /// The answer that the client gets instead.
     fn route(&self, request: &Parts) -> Result<Ruling<Self::Target>, Refused>;
 
+    /// Whether [`Upstreams::shape_request`] and [`Upstreams::shape_response`] change anything.
+    fn shapes(&self, target: &Self::Target) -> Shapes;
+
     /// Makes the request what the destination is to see.
     fn shape_request(&self, target: &Self::Target, request: &mut Parts);
 
@@ -108,6 +111,15 @@ impl<T> Ruling<T> {
     pub fn forward(target: T) -> Self {
         Self { delay: None, verdict: Verdict::Forward(target) }
     }
+}
+
+/// What is changed on the way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Shapes {
+    /// The request.
+    pub request: bool,
+    /// The answer.
+    pub response: bool,
 }
 
 /// Times and retries of one request.

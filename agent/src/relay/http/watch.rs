@@ -4,7 +4,7 @@
 //! 15 s, and it allocates a timer for each request. This keeps two numbers instead and one timer per connection.
 
 use super::Limits;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -18,6 +18,8 @@ pub(super) struct Watch {
     idle: AtomicU64,
     /// Microseconds after `opened`, when a header block's first byte came; 0 if none is being read.
     head: AtomicU64,
+    /// The connection is to end with the present request.
+    finishing: AtomicBool,
 }
 
 /// What is due next.
@@ -31,7 +33,7 @@ pub(super) enum Due {
 
 impl Watch {
     pub(super) fn new() -> Self {
-        Self { opened: Instant::now(), active: 0.into(), idle: 0.into(), head: 0.into() }
+        Self { opened: Instant::now(), active: 0.into(), idle: 0.into(), head: 0.into(), finishing: false.into() }
     }
 
     /// A header block's first byte may have come.
@@ -44,6 +46,14 @@ impl Watch {
     /// Whether a request is under way.
     pub(super) fn is_active(&self) -> bool {
         self.active.load(Ordering::Relaxed) > 0
+    }
+
+    pub(super) fn finish(&self) {
+        self.finishing.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_finishing(&self) -> bool {
+        self.finishing.load(Ordering::Relaxed)
     }
 
     /// What came was no header block.

@@ -14,8 +14,8 @@ mod second_ruled;
 mod times;
 
 use super::{
-    DialError, Dialed, Limits, Pool, Refused, RequestOutcome, Ruling, Settled, Speaks, Terms, Upstreams, Verdict, Wear,
-    serve,
+    DialError, Dialed, Limits, Pool, Refused, RequestOutcome, Ruling, Settled, Shapes, Speaks, Terms, Upstreams,
+    Verdict, Wear, serve,
 };
 use crate::model::http_rule::{Retry, RetryOn};
 use crate::route::Answer;
@@ -78,6 +78,10 @@ impl Upstreams for Service {
             None => Verdict::Forward(self.endpoints.first().copied().ok_or(none)?),
         };
         Ok(Ruling { delay: self.rule.delay, verdict })
+    }
+
+    fn shapes(&self, _: &SocketAddr) -> Shapes {
+        Shapes { request: self.rule.mark.is_some(), response: self.rule.mark.is_some() }
     }
 
     fn shape_request(&self, _: &SocketAddr, request: &mut Parts) {
