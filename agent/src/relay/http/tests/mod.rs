@@ -7,6 +7,7 @@ mod dialects;
 mod hostile;
 mod leaving;
 mod mirrors;
+mod plain;
 mod pooling;
 mod retrying;
 mod second;
