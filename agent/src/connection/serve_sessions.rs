@@ -47,7 +47,7 @@ async fn next(
     session: &mut Session,
     last: Option<&Done>,
 ) -> Result<Option<Open>, SessionError> {
-    let late = |report: Report| {
+    let late = |report: Report<'_>| {
         if let Some((record, target)) = last {
             record.request(target, &request(report));
         }
@@ -86,7 +86,7 @@ async fn connection(
     }
     record.established();
     let target = record.target_so_far();
-    let report = |report: Report| record.request(&target, &request(report));
+    let report = |report: Report<'_>| record.request(&target, &request(report));
     let carrying = async { Ok(session.carry(&mut app, Role::Server(&report), record.traffic()).await) };
     let carried = match held.during(carrying).await {
         Ok(carried) => carried,
@@ -143,7 +143,7 @@ async fn admit(
 }
 
 /// A request that the client's agent routed, as this end records it.
-fn request(report: Report) -> RequestRecord {
+fn request(report: Report<'_>) -> RequestRecord {
     RequestRecord {
         method: report.method.parse().unwrap_or_default(),
         uri: report.path.parse().unwrap_or_default(),
@@ -152,7 +152,7 @@ fn request(report: Report) -> RequestRecord {
         request_id: None,
         status: report.status,
         grpc_status: report.grpc_status,
-        protocol: match report.protocol.as_str() {
+        protocol: match &*report.protocol {
             "grpc" => Protocol::Grpc,
             "http2" => Protocol::Http2,
             _ => Protocol::Http,

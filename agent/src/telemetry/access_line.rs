@@ -187,7 +187,10 @@ struct Escape<'a>(&'a mut String);
 
 impl Write for Escape<'_> {
     fn write_str(&mut self, mut text: &str) -> fmt::Result {
-        // Runs of ordinary characters are the rule.
+        if text.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')) {
+            self.0.push_str(text);
+            return Ok(());
+        }
         while let Some((at, c)) = text.char_indices().find(|(_, c)| matches!(c, '"' | '\\') || c.is_control()) {
             self.0.push_str(&text[..at]);
             match c {

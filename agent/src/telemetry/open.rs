@@ -178,7 +178,7 @@ impl Open {
 
     fn lead(&self, target: &Arc<Target>) -> Arc<Lead> {
         let mut leads = self.leads.lock();
-        if let Some(lead) = leads.iter().find(|lead| Arc::ptr_eq(&lead.target, target)) {
+        if let Some(lead) = leads.iter().find(|lead| lead.target.is_same(target)) {
             return Arc::clone(lead);
         }
         let lead = {

@@ -30,15 +30,15 @@ pub fn request(outcome: &RequestOutcome) -> RequestRecord {
 }
 
 /// For the destination's agent.
-pub fn report(outcome: &RequestOutcome) -> Report {
+pub fn report(outcome: &RequestOutcome) -> Report<'_> {
     Report {
         status: outcome.status,
         grpc_status: outcome.grpc_status,
-        protocol: outcome.protocol.as_str().to_owned(),
-        method: outcome.method.to_string(),
-        path: outcome.path().to_owned(),
-        authority: outcome.authority().to_owned(),
-        flag: outcome.flag.to_owned(),
+        protocol: outcome.protocol.as_str().into(),
+        method: outcome.method.as_str().into(),
+        path: outcome.path().into(),
+        authority: outcome.authority().into(),
+        flag: outcome.flag.into(),
         request_bytes: outcome.request_bytes,
         response_bytes: outcome.response_bytes,
         duration_us: u64::try_from(outcome.duration.as_micros()).unwrap_or(u64::MAX),

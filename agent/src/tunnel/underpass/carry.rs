@@ -26,7 +26,7 @@ pub enum Role<'a> {
     /// We opened the connection; these bytes of the application go first, and are counted already.
     Client(&'a [u8]),
     /// The peer did; it may report the requests that it routed.
-    Server(&'a (dyn Fn(Report) + Send + Sync)),
+    Server(&'a (dyn Fn(Report<'_>) + Send + Sync)),
 }
 
 /// Why a connection ended other than by both sides' end. The session is of no more use, but after a refusal.

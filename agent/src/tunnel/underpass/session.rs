@@ -83,7 +83,7 @@ impl Session {
     ///
     /// # Errors
     /// [`SessionError`]; the session must be dropped.
-    pub async fn next_open(&mut self, late: &(dyn Fn(Report) + Send + Sync)) -> Result<Option<Open>, SessionError> {
+    pub async fn next_open(&mut self, late: &(dyn Fn(Report<'_>) + Send + Sync)) -> Result<Option<Open>, SessionError> {
         loop {
             match std::future::poll_fn(|cx| self.poll_control(cx)).await? {
                 Some((Kind::Open, payload)) => return Ok(Some(Open::decode(&payload)?)),

@@ -22,11 +22,18 @@ pub struct SessionStream {
 /// The session, and the reports that are to leave on it.
 struct Shared {
     session: Mutex<Session>,
-    waiting: Mutex<Vec<Vec<u8>>>,
+    waiting: Mutex<Waiting>,
     /// It is on the list of [`Reports`].
     listed: AtomicBool,
     /// The stream is gone: what is left now must leave at once.
     dropped: AtomicBool,
+}
+
+/// Payloads, one behind the other: their memory is used again.
+#[derive(Default)]
+struct Waiting {
+    payloads: Vec<u8>,
+    ends: Vec<usize>,
 }
 
 /// Where reports of routed requests are left. They leave with the stream's next write, at its end, or when
@@ -57,10 +64,12 @@ impl Reports {
 
 impl ReportSink {
     /// Leaves a report for the destination's agent.
-    pub fn push(&self, report: &Report) {
+    pub fn push(&self, report: &Report<'_>) {
         let mut waiting = lock(&self.shared.waiting);
-        if waiting.len() < MAX_WAITING {
-            waiting.push(report.encode());
+        if waiting.ends.len() < MAX_WAITING {
+            report.encode(&mut waiting.payloads);
+            let end = waiting.payloads.len();
+            waiting.ends.push(end);
         }
         drop(waiting);
         if self.shared.dropped.load(Ordering::Acquire) {
@@ -74,9 +83,14 @@ impl ReportSink {
 
 impl Shared {
     fn queue_reports(&self, session: &mut Session) -> io::Result<()> {
-        for report in std::mem::take(&mut *lock(&self.waiting)) {
-            session.control(Kind::Report, &report).map_err(broken)?;
+        let mut waiting = lock(&self.waiting);
+        let Waiting { payloads, ends } = &mut *waiting;
+        let mut start = 0;
+        for end in ends.drain(..) {
+            session.control(Kind::Report, &payloads[start..end]).map_err(broken)?;
+            start = end;
         }
+        payloads.clear();
         Ok(())
     }
 

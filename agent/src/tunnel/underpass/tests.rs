@@ -117,7 +117,8 @@ async fn a_stream_talks_reports_and_ends() {
     let (mut far, app) = tcp_pair().await;
     client.open(&open()).unwrap();
     let reports = Mutex::new(Vec::new());
-    let (keep, traffic) = (|report: Report| reports.lock().unwrap().push(report.path), Traffic::default());
+    let (keep, traffic) =
+        (|report: Report<'_>| reports.lock().unwrap().push(report.path.into_owned()), Traffic::default());
     let far_side = async {
         server.next_open(&|_| ()).await.unwrap();
         server.carry(&mut far, Role::Server(&keep), &traffic).await.unwrap();
@@ -137,7 +138,7 @@ async fn a_stream_talks_reports_and_ends() {
         stream.read_exact(&mut answer).await.unwrap();
         assert_eq!(&answer, b"pong");
         let reports = Reports::default();
-        stream.reports(&reports).push(&Report { path: "/one".to_owned(), ..Report::default() });
+        stream.reports(&reports).push(&Report { path: "/one".into(), ..Report::default() });
         stream.shutdown().await.unwrap();
         stream
     };
@@ -184,14 +185,15 @@ async fn a_report_leaves_without_another_request() {
     client.open(&open()).unwrap();
     client.flush().await.unwrap();
     let (arrived, seen) = tokio::sync::mpsc::unbounded_channel();
-    let (keep, traffic) = (move |report: Report| arrived.send(report.path).unwrap(), Traffic::default());
+    let (keep, traffic) =
+        (move |report: Report<'_>| arrived.send(report.path.into_owned()).unwrap(), Traffic::default());
     let far_side = async {
         server.next_open(&|_| ()).await.unwrap();
         let _ = server.carry(&mut far, Role::Server(&keep), &traffic).await;
     };
     let talk = async {
         let (stream, reports, mut seen) = (SessionStream::new(client), Reports::default(), seen);
-        stream.reports(&reports).push(&Report { path: "/last".to_owned(), ..Report::default() });
+        stream.reports(&reports).push(&Report { path: "/last".into(), ..Report::default() });
         reports.flush();
         assert_eq!(seen.recv().await.unwrap(), "/last");
     };

@@ -1,5 +1,6 @@
 //! Attempts at a plain request: all of it is at hand, so it can be sent again.
 
+use super::super::Upstreams;
 use super::super::answer::Failure;
 use super::super::attempts::{After, Tries, flagged, judge, late, within};
 use super::super::deadline::Deadline;
@@ -7,7 +8,6 @@ use super::super::dial::{dial, unrouted};
 use super::super::first::enter;
 use super::super::line::Line;
 use super::super::record::Record;
-use super::super::Upstreams;
 use super::chunks::Chunks;
 use super::reply::{Framing, Reply};
 use super::request::Outgoing;

@@ -64,7 +64,8 @@ async fn a_client_that_goes_in_the_middle_of_its_body_reaches_nobody() {
 #[tokio::test]
 async fn what_follows_an_answer_is_given_to_nobody() {
     let (app, _) =
-        answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhiHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil").await;
+        answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhiHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
+            .await;
     let bench = Bench::new(vec![app]).await;
     let mut client = bench.connect().await;
     for _ in 0..2 {
@@ -116,10 +117,9 @@ async fn a_long_answer_passes_whole_and_is_counted() {
     for framing in ["length", "chunked", "close"] {
         let body = match framing {
             "length" => format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{text}", text.len()),
-            "chunked" => format!(
-                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{text}\r\n0\r\n\r\n",
-                text.len()
-            ),
+            "chunked" => {
+                format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{text}\r\n0\r\n\r\n", text.len())
+            }
             _ => format!("HTTP/1.1 200 OK\r\n\r\n{text}"),
         };
         let app = app(move |_, mut io| {
