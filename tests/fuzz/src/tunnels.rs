@@ -18,7 +18,8 @@ pub fn frames(mut bytes: &[u8]) {
             assert_eq!(Open::decode(&open.encode()), Ok(open));
         }
         if let Ok(report) = Report::decode(payload) {
-            let again = report.encode();
+            let mut again = Vec::new();
+            report.encode(&mut again);
             assert!(again.len() <= 4096, "a report that no agent would take");
             assert!(Report::decode(&again).is_ok());
         }

@@ -37,7 +37,7 @@ pub(super) struct Line<U: Upstreams> {
 enum State<U: Upstreams> {
     /// Nobody has read ahead.
     Bare(Wire<U>),
-    Driven(Driven<U>),
+    Driven(Box<Driven<U>>),
     Gone,
 }
 
@@ -74,7 +74,7 @@ impl<U: Upstreams> Line<U> {
             .max_header_size(header_bytes)
             .handshake(TokioIo::new(wire))
             .await?;
-        self.state = State::Driven(Driven { sender, connection: Some(connection), left: None });
+        self.state = State::Driven(Box::new(Driven { sender, connection: Some(connection), left: None }));
         Ok(())
     }
 
@@ -84,7 +84,7 @@ impl<U: Upstreams> Line<U> {
         let at_rest = self.rests();
         let state = std::mem::replace(&mut self.state, State::Gone);
         self.state = match state {
-            State::Driven(Driven { connection: Some(connection), .. }) if at_rest => bared(connection),
+            State::Driven(driven) if at_rest => driven.connection.map_or(State::Gone, bared),
             state => state,
         };
         if at_rest { self.wire() } else { None }
@@ -112,9 +112,8 @@ impl<U: Upstreams> Line<U> {
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
         self.counts();
-        let State::Driven(Driven { sender, connection, left }) = &mut self.state else {
-            unreachable!("`driven` comes before")
-        };
+        let State::Driven(driven) = &mut self.state else { unreachable!("`driven` comes before") };
+        let Driven { sender, connection, left } = &mut **driven;
         let mut reply = pin!(sender.try_send_request(request));
         poll_fn(|cx| {
             drive(connection, left, cx);
@@ -129,8 +128,8 @@ impl<U: Upstreams> Line<U> {
     }
 
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
-        if let State::Driven(Driven { connection, left, .. }) = &mut self.state {
-            drive(connection, left, cx);
+        if let State::Driven(driven) = &mut self.state {
+            drive(&mut driven.connection, &mut driven.left, cx);
         }
     }
 
@@ -157,11 +156,12 @@ impl<U: Upstreams> Line<U> {
             State::Bare(mut wire) => {
                 let _ = Pin::new(&mut wire).poll_shutdown(&mut cx);
             }
-            State::Driven(Driven { connection: Some(mut connection), sender, .. }) => {
+            State::Driven(driven) => {
+                let Driven { connection: Some(mut connection), sender, .. } = *driven else { return };
                 drop(sender);
                 let _ = Pin::new(&mut connection).poll(&mut cx);
             }
-            State::Driven(_) | State::Gone => {}
+            State::Gone => {}
         }
     }
 

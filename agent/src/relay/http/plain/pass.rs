@@ -57,7 +57,10 @@ where
     loop {
         let piece = match rest.take(answer) {
             Ok(piece) => piece,
-            Err(cut) => return Ok(cut_off(&mut record, cut)),
+            Err(cut) => {
+                client.send().await?;
+                return Ok(cut_off(&mut record, cut));
+            }
         };
         give(client, &rest, &answer[..piece]).await?;
         record.outcome.response_bytes += rest.content(piece);

@@ -79,7 +79,7 @@ impl Reply {
         let listed = listed.filter(|value| !plain_words(value)).collect::<Vec<_>>();
         let chunked = self.body == Framing::Chunked;
         let goes_on = |field: &&Header<'_>| {
-            !of_hop(field.name) && !lists(&listed, field.name) && !(chunked && is(field, "content-length"))
+            !(of_hop(field.name) || lists(&listed, field.name) || chunked && is(field, "content-length"))
         };
         let kept = response.headers.iter().filter(goes_on);
         match shape {
