@@ -10,6 +10,8 @@ pub mod capture;
 
 pub mod identity;
 
+pub mod token;
+
 pub mod route;
 
 pub mod policy;

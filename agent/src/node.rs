@@ -85,12 +85,14 @@ impl Node {
             cluster: cluster.clone(),
             node: options.mesh.node.as_str().into(),
             snapshots,
+            pods: Default::default(),
             identities: Store::open(options.identity.store(&options.mesh.cluster))?,
             sessions: Default::default(),
             live: Default::default(),
             reports: Default::default(),
             hbone: Default::default(),
             originator: Default::default(),
+            keys: Default::default(),
             requests: Default::default(),
             telemetry: Telemetry::new(&telemetry::Config {
                 access_log: options.log.access_log.clone(),
@@ -118,6 +120,8 @@ impl Node {
         let (admissions, snapshots) = (Arc::clone(&self.mesh.admissions), self.mesh.snapshots.clone());
         tokio::spawn(async move { admissions.watch(snapshots).await });
         tokio::spawn(end_revoked(Arc::clone(&self.mesh)));
+        let mesh = Arc::clone(&self.mesh);
+        tokio::spawn(async move { mesh.keys.keep_fresh(&mesh).await });
         let pool = Arc::clone(&self.mesh.requests);
         tokio::spawn(async move { pool.maintain().await });
         let mut reports = tokio::time::interval(REPORTS);

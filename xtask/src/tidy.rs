@@ -15,6 +15,7 @@ const ROWS: &[(&str, u8)] = &[
     ("balance", 2),
     ("policy", 3),
     ("route", 3),
+    ("token", 4),
     ("snapshot", 4),
     ("source", 5),
     ("capture", 5),

@@ -185,6 +185,7 @@ impl Capture {
         }
         self.programs.attach_lookup(pod.netns(), pod.netns().cookie())?;
         self.programs.enrol(pod.netns().cookie())?;
+        self.accept.enrolled(&pod);
         Ok(Enrolled { pod, unmanaged, loops })
     }
 

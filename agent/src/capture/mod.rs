@@ -84,4 +84,6 @@ pub trait Accept: Send + Sync + 'static {
     fn outbound(&self, captured: Captured);
     /// To the pod.
     fn inbound(&self, captured: Captured);
+    /// A pod is captured from now on, until it is gone.
+    fn enrolled(&self, _: &Arc<Pod>) {}
 }

@@ -5,7 +5,7 @@
 use super::admit;
 use super::failed::Failed;
 use crate::model::Workload;
-use crate::policy::{Connection, Peer, PolicyTable};
+use crate::policy::{Connection, Peer};
 use crate::snapshot::{Reader, Snapshot};
 use crate::vocab::WorkloadId;
 use parking_lot::Mutex;
@@ -37,7 +37,19 @@ struct Admitted {
     peer: Peer,
     source: IpAddr,
     destination: SocketAddr,
+    carried: Carried,
     end: oneshot::Sender<Failed>,
+}
+
+/// What is done with the bytes of an open connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Carried {
+    /// They go to the application; nobody has looked at them.
+    Unheard,
+    /// They go to the application, and are no requests. The name in the client's TLS hello, if there is one.
+    Opaque(Option<Arc<str>>),
+    /// Each request is decided about by itself.
+    Requests,
 }
 
 /// An open connection's place among them; given up when it is dropped.
@@ -51,7 +63,7 @@ pub struct Held {
 
 impl Admissions {
     /// Adds a connection that was let in.
-    pub fn hold(self: &Arc<Self>, workload: &Arc<Workload>, connection: &Connection<'_>) -> Held {
+    pub fn hold(self: &Arc<Self>, workload: &Arc<Workload>, connection: &Connection<'_>, carried: Carried) -> Held {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (end, ended) = oneshot::channel();
         let (peer, source, destination) = (connection.peer.clone(), connection.source, connection.destination);
@@ -59,26 +71,28 @@ impl Admissions {
         let mut pods = self.pods.lock();
         let new = || Pod { workload: Arc::clone(workload), connections: HashMap::new() };
         let there = pods.entry(pod.clone()).or_insert_with(new);
-        there.connections.insert(number, Admitted { peer, source, destination, end });
+        there.connections.insert(number, Admitted { peer, source, destination, carried, end });
         drop(pods);
         Held { all: Arc::clone(self), pod, number, ended }
     }
 
     /// Looks at every snapshot, until there are no more.
     pub async fn watch(&self, mut snapshots: Reader) {
-        let mut before = snapshots.load().policies.clone();
+        let mut before = snapshots.snapshot();
         while snapshots.changed().await.is_ok() {
             let now = snapshots.snapshot();
             self.review(&before, &now);
-            before = now.policies.clone();
+            before = now;
         }
     }
 
-    fn review(&self, before: &PolicyTable, now: &Snapshot) {
+    fn review(&self, before: &Snapshot, now: &Snapshot) {
+        let same_tokens = now.authentications.same(&before.authentications);
         for (id, pod) in self.pods.lock().iter_mut() {
             // Of a pod that is gone the connections end by themselves.
             let Some(workload) = now.workload(id) else { continue };
-            if Arc::ptr_eq(workload, &pod.workload) && now.policies.same_for(before, workload) {
+            let same = same_tokens && now.policies.same_for(&before.policies, workload);
+            if same && Arc::ptr_eq(workload, &pod.workload) {
                 continue;
             }
             pod.workload = Arc::clone(workload);
@@ -104,17 +118,30 @@ impl Admissions {
 impl Admitted {
     fn denial(&self, now: &Snapshot, workload: &Workload) -> Option<Failed> {
         let connection = Connection::new(&self.peer, self.source, self.destination);
-        let failed = admit::decide(now, workload, &connection).outcome.err()?;
+        let failed = match &self.carried {
+            Carried::Unheard => admit::unheard(now, workload, &connection).err()?,
+            Carried::Opaque(sni) => admit::decide(now, workload, &connection.with_sni(sni.as_deref())).outcome.err()?,
+            Carried::Requests => admit::denial(now, workload, &connection)?,
+        };
         Some(Failed { reason: format!("{}; it was open when that changed", failed.reason), ..failed })
     }
 }
 
 impl Held {
+    /// What it is said, by now.
+    pub fn carries(&self, carried: Carried) {
+        let mut pods = self.all.pods.lock();
+        let there = pods.get_mut(&self.pod).and_then(|pod| pod.connections.get_mut(&self.number));
+        if let Some(one) = there {
+            one.carried = carried;
+        }
+    }
+
     /// Does what a connection does, until it is denied.
     ///
     /// # Errors
     /// What `work` says, or the denial. The caller cuts both ends.
-    pub async fn during<T>(mut self, work: impl Future<Output = Result<T, Failed>>) -> Result<T, Failed> {
+    pub async fn during<T>(&mut self, work: impl Future<Output = Result<T, Failed>>) -> Result<T, Failed> {
         tokio::select! {
             biased;
             done = work => done,

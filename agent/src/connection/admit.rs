@@ -1,35 +1,84 @@
 //! Whether a connection may reach an application of this node.
 
 use super::Mesh;
-use super::admissions::Held;
+use super::admissions::{Carried, Held};
 use super::failed::Failed;
 use crate::model::Workload;
-use crate::policy::{self, Asked, Connection, Denied, Report, Verdict};
+use crate::policy::{self, Asked, Connection, Decision, Denied, Report, Verdict};
 use crate::snapshot::Snapshot;
 use crate::telemetry::Open;
 use crate::vocab::Stage;
 use std::sync::Arc;
 
-/// Decides about a connection that is carried as bytes. `record` is the destination's.
+/// What becomes of a connection that may come in.
+pub enum Admission {
+    /// Its bytes go to the application as they are.
+    Bytes(Held),
+    /// Something that selects the workload looks at requests: what it speaks is to be heard first.
+    Requests(Held, Otherwise),
+}
+
+/// What becomes of a connection that turns out to have no requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Otherwise {
+    /// It may still be let in: the application may be asked for a connection, and may speak first.
+    Open,
+    /// It is denied: nothing of it is to reach the application before it is a request.
+    Denied,
+}
+
+/// Decides about a connection of which no byte was looked at. `record` is the destination's.
 ///
 /// # Errors
 /// It may not.
-pub fn opaque(
+pub fn connection(
     (mesh, now): (&Mesh, &Snapshot),
     destination: &Arc<Workload>,
     connection: &Connection<'_>,
     record: &Open,
-) -> Result<Held, Failed> {
-    let Decided { outcome, reports } = decide(now, destination, connection);
-    record.told(&reports);
-    outcome?;
-    let held = mesh.admissions.hold(destination, connection);
+) -> Result<Admission, Failed> {
+    let Decision { verdict, reports } = policy::authorize_inbound(&now.policies, destination, connection);
+    if let Verdict::Denied(denied) = verdict {
+        record.told(&reports);
+        return Err(refused(denied));
+    }
+    let by_requests = !matches!(verdict, Verdict::Allowed { .. }) || takes_tokens(now, destination, connection);
+    let carried = if by_requests { Carried::Requests } else { Carried::Unheard };
+    if !by_requests {
+        record.told(&reports);
+    }
+    let held = mesh.admissions.hold(destination, connection, carried);
     // From here on it is told of changes. Of what changed before that, since `now`, nobody has told it.
     let latest = mesh.snapshots.load();
     if latest.generation != now.generation {
-        decide(&latest, latest.workload(&destination.id).unwrap_or(destination), connection).outcome?;
+        let workload = latest.workload(&destination.id).unwrap_or(destination);
+        match by_requests {
+            true => denial(&latest, workload, connection).map_or(Ok(()), Err)?,
+            false => unheard(&latest, workload, connection)?,
+        }
     }
-    Ok(held)
+    if !by_requests {
+        return Ok(Admission::Bytes(held));
+    }
+    let open = decide(now, destination, connection).outcome.is_ok();
+    Ok(Admission::Requests(held, if open { Otherwise::Open } else { Otherwise::Denied }))
+}
+
+/// Whether tokens of requests are verified.
+fn takes_tokens(now: &Snapshot, destination: &Workload, connection: &Connection<'_>) -> bool {
+    now.authentications_of(destination, connection.destination).next().is_some()
+}
+
+/// Decides about a connection whose bytes go to the application and that nobody has looked at.
+///
+/// # Errors
+/// It may not, or it would have to be looked at.
+pub fn unheard(now: &Snapshot, destination: &Workload, connection: &Connection<'_>) -> Result<(), Failed> {
+    decide(now, destination, connection).outcome?;
+    match takes_tokens(now, destination, connection) {
+        true => Err(Failed::new(Stage::Policy, "DENY", "a RequestAuthentication came, and it was not looked into")),
+        false => Ok(()),
+    }
 }
 
 /// What was decided.
@@ -40,7 +89,7 @@ pub struct Decided {
     pub reports: Vec<Report>,
 }
 
-/// The decision alone.
+/// The decision about a connection that is carried as bytes.
 pub fn decide(now: &Snapshot, destination: &Workload, connection: &Connection<'_>) -> Decided {
     let first = policy::authorize_inbound(&now.policies, destination, connection);
     let decision = match first.verdict {
@@ -55,6 +104,14 @@ pub fn decide(now: &Snapshot, destination: &Workload, connection: &Connection<'_
         }
     };
     Decided { outcome, reports: decision.reports }
+}
+
+/// Why a connection may not come in, whatever is requested on it.
+pub fn denial(now: &Snapshot, destination: &Workload, connection: &Connection<'_>) -> Option<Failed> {
+    match policy::authorize_inbound(&now.policies, destination, connection).verdict {
+        Verdict::Denied(denied) => Some(refused(denied)),
+        _ => None,
+    }
 }
 
 fn refused(denied: Denied) -> Failed {

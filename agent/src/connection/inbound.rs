@@ -4,6 +4,9 @@
 //! port from anyone, a tunnel is expected: the first bytes are awaited and ALPN decides. From any other address it is
 //! plaintext, or the application's own TLS, and goes through at once: a server that speaks first never waits.
 
+use super::admissions::Held;
+use super::admit::{Admission, Otherwise};
+use super::destination::{self, Arrived, Way};
 use super::failed::{At, Failed};
 use super::{CONNECT, HBONE_PORT, Mesh, admit, dial, ends, reset, serve_hbone, serve_sessions};
 use crate::capture::{Captured, Pod, SocketIntent};
@@ -135,9 +138,15 @@ async fn handshake(
 }
 
 /// A peer that proved nothing: PeerAuthentication decides.
-async fn plaintext(mesh: &Mesh, server: &Server, mut stream: TcpStream, read: Vec<u8>) {
+async fn plaintext(mesh: &Arc<Mesh>, server: &Server, mut stream: TcpStream, read: Vec<u8>) {
     let record = server.record(mesh);
-    let result = relay_plaintext(mesh, server, (&mut stream, read), &record).await;
+    let result = match admit_plaintext(mesh, server, &record).await {
+        Ok(Admitted::Requests(arrived)) => {
+            return drop(Box::pin(destination::serve(*arrived, stream, read, record)).await);
+        }
+        Ok(Admitted::Bytes(app, held)) => relay_plaintext((&mut stream, read), (app, held), &record).await,
+        Err(failed) => Err(failed),
+    };
     match result {
         Ok(()) => record.close(Outcome::complete()),
         Err(failed) => {
@@ -147,20 +156,22 @@ async fn plaintext(mesh: &Mesh, server: &Server, mut stream: TcpStream, read: Ve
     }
 }
 
-async fn relay_plaintext(
-    mesh: &Mesh,
-    server: &Server,
-    (stream, read): (&mut TcpStream, Vec<u8>),
-    record: &Open,
-) -> Result<(), Failed> {
+async fn admit_plaintext(mesh: &Arc<Mesh>, server: &Server, record: &Open) -> Result<Admitted, Failed> {
     let now = mesh.snapshots.snapshot();
     let workload = mesh.identify(&now, server.pod.id())?;
     record.source(ends::peer(&now, server.peer.socket(), None));
     record.target(ends::received(&workload, server.original.socket(), None));
     let connection = Connection::new(&Peer::Anonymous, server.peer.ip(), server.original.socket());
-    let held = admit::opaque((mesh, &now), &workload, &connection, record)?;
+    let admission = admit::connection((mesh, &now), &workload, &connection, record)?;
     drop(now);
-    let mut app = server.application(server.original.socket(), server.peer.ip()).await?;
+    server.admitted(mesh, admission, workload, &connection).await
+}
+
+async fn relay_plaintext(
+    (stream, read): (&mut TcpStream, Vec<u8>),
+    (mut app, mut held): (TcpStream, Held),
+    record: &Open,
+) -> Result<(), Failed> {
     record.established();
     if !read.is_empty() {
         record.traffic().add_to_server(read.len());
@@ -170,11 +181,40 @@ async fn relay_plaintext(
     held.during(copying).await.inspect_err(|_| reset(&app))
 }
 
+/// What is done with a connection that may come in, and that the application took.
+pub enum Admitted {
+    /// Its bytes go to the application.
+    Bytes(TcpStream, Held),
+    /// Its requests are decided about one by one.
+    Requests(Box<Arrived>),
+}
+
 impl Server {
     /// A record of what came from this peer.
     pub fn record(&self, mesh: &Mesh) -> Open {
         let peer = Party::address(self.peer.socket());
         mesh.telemetry.open(Direction::Inbound, self.pod.id().clone(), peer, self.original)
+    }
+
+    /// What was let in, once the application takes it.
+    ///
+    /// # Errors
+    /// The application does not take it.
+    pub async fn admitted(
+        &self,
+        mesh: &Arc<Mesh>,
+        admission: Admission,
+        workload: Arc<Workload>,
+        connection: &Connection<'_>,
+    ) -> Result<Admitted, Failed> {
+        let (address, client) = (connection.destination, connection.source);
+        let (held, app) = match admission {
+            Admission::Bytes(held) => return Ok(Admitted::Bytes(self.application(address, client).await?, held)),
+            Admission::Requests(held, Otherwise::Denied) => (held, None),
+            Admission::Requests(held, Otherwise::Open) => (held, Some(self.application(address, client).await?)),
+        };
+        let (mesh, way, peer) = (Arc::clone(mesh), Way::Inside(Arc::clone(&self.pod)), connection.peer.clone());
+        Ok(Admitted::Requests(Box::new(Arrived { mesh, way, workload, address, peer, client, held, app })))
     }
 
     /// A connection to the application, from the client's own address.

@@ -2,6 +2,7 @@
 
 mod admissions;
 mod admit;
+mod destination;
 mod dial;
 mod dress;
 mod ends;
@@ -10,15 +11,18 @@ mod hop;
 mod inbound;
 mod lifetime;
 mod outbound;
+mod pods;
 mod requests;
 mod serve_hbone;
 mod serve_sessions;
 
 pub use admissions::Admissions;
+pub use destination::KeyStore;
 pub use failed::Failed;
+pub use pods::Pods;
 pub use requests::Requests;
 
-use crate::capture::{Accept, Captured};
+use crate::capture::{Accept, Captured, Pod};
 use crate::identity::{self, PeerError, VerifiedPeer};
 use crate::model::Workload;
 use crate::relay::http::Pool as RequestPool;
@@ -49,6 +53,8 @@ pub struct Mesh {
     pub node: NodeName,
     /// The configuration in force.
     pub snapshots: Reader,
+    /// The captured pods.
+    pub pods: Pods,
     /// Certificates of this node's workloads.
     pub identities: Arc<identity::Store>,
     /// Warm `underpass/1` sessions.
@@ -61,6 +67,8 @@ pub struct Mesh {
     pub hbone: hbone::Pool,
     /// TLS that rules ask for.
     pub originator: Originator,
+    /// Keys of those who issue tokens.
+    pub keys: KeyStore,
     /// Upstream HTTP connections.
     pub requests: Arc<RequestPool<Requests>>,
     /// Metrics and access log.
@@ -113,6 +121,10 @@ impl Accept for Conductor {
     fn inbound(&self, captured: Captured) {
         let mesh = Arc::clone(&self.0);
         self.0.tasks.spawn(async move { inbound::serve(&mesh, captured).await });
+    }
+
+    fn enrolled(&self, pod: &Arc<Pod>) {
+        self.0.pods.add(pod);
     }
 }
 

@@ -1,9 +1,11 @@
 //! From a pod of this node into the mesh.
 
 mod dressed;
+pub(super) mod inner;
 mod said;
 
 use super::admissions::Held;
+use super::admit::Admission;
 use super::dial::{self, Client, Manner};
 use super::dress::Dress;
 use super::ends::{self, Proof};
@@ -79,7 +81,7 @@ fn plan(now: &Snapshot, client: &Client, original: OrigDst, record: &Open) -> Re
 
 /// One outbound connection under way, by one generation of configuration.
 struct Outbound<'a> {
-    mesh: &'a Mesh,
+    mesh: &'a Arc<Mesh>,
     now: Arc<Snapshot>,
     client: Client,
     original: OrigDst,
@@ -236,8 +238,12 @@ impl Outbound<'_> {
         let twin = ends::inbound_twin(self.record, &self.client, target, (workload, to.0.address));
         let peer = Peer::Local(self.client.workload.identity.clone());
         let connection = Connection::new(&peer, self.client.address.ip(), to.0.address);
-        let result = match admit::opaque((self.mesh, &self.now), workload, &connection, &twin) {
-            Ok(held) => {
+        let result = match admit::connection((self.mesh, &self.now), workload, &connection, &twin) {
+            Ok(Admission::Requests(held, otherwise)) => {
+                let to = (workload, to.0.address);
+                return Box::pin(self.inner((to, peer), (held, otherwise, twin), app, said)).await;
+            }
+            Ok(Admission::Bytes(held)) => {
                 twin.established();
                 self.straight(to.0, app, said, (SocketIntent::Application, Some(held))).await
             }
@@ -270,7 +276,7 @@ impl Outbound<'_> {
         server.write_all(said.read_once(self.record)).await.at(Stage::Relay, "RESET").map_err(Attempt::Over)?;
         let copying = async { tcp::copy(app, &mut server, self.record.traffic()).await.at(Stage::Relay, "RESET") };
         let copied = match held {
-            Some(held) => held.during(copying).await,
+            Some(mut held) => held.during(copying).await,
             None => copying.await,
         };
         copied.inspect_err(|_| reset(&server)).map_err(Attempt::Over)

@@ -3,7 +3,7 @@
 mod dialing;
 mod places;
 mod stream;
-mod told;
+pub(super) mod told;
 
 pub use places::Place;
 pub use stream::Io;

@@ -1,18 +1,20 @@
 //! The server's end of HBONE: each CONNECT authorized, recorded and relayed.
 
 use super::admissions::Held;
+use super::admit::Admission;
+use super::destination;
 use super::ends;
 use super::failed::{At, Failed};
-use super::inbound::Server;
+use super::inbound::{Admitted, Server};
 use super::{Mesh, admit, reset};
 use crate::identity::VerifiedPeer;
+use crate::model::Workload;
 use crate::policy::{Connection, Peer};
 use crate::relay::tcp;
 use crate::telemetry::{Open, Outcome, Tls};
 use crate::tunnel::hbone::{self, Baggage, Incoming, Refusal, Respond, Target};
 use crate::tunnel::tls::TlsStream;
 use crate::vocab::Stage;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpStream;
 
@@ -38,7 +40,13 @@ impl Respond for Tunnels {
     async fn respond(&self, incoming: Incoming) {
         let record = self.server.record(&self.mesh);
         let (app, held) = match self.admit(&incoming, &record).await {
-            Ok(admitted) => admitted,
+            Ok(Admitted::Bytes(app, held)) => (app, held),
+            Ok(Admitted::Requests(arrived)) => {
+                return match incoming.accept(&Baggage::default()) {
+                    Ok(tunnel) => drop(Box::pin(destination::serve(*arrived, tunnel, Vec::new(), record)).await),
+                    Err(error) => record.close(Outcome::failed("TUNNEL", Stage::Tunnel, error)),
+                };
+            }
             Err((refusal, failed)) => {
                 incoming.refuse(refusal);
                 return record.close(failed.outcome());
@@ -54,17 +62,24 @@ impl Respond for Tunnels {
 
 impl Tunnels {
     /// Identity, policy, and the connection to the application.
-    async fn admit(&self, incoming: &Incoming, record: &Open) -> Result<(TcpStream, Held), (Refusal, Failed)> {
+    async fn admit(&self, incoming: &Incoming, record: &Open) -> Result<Admitted, (Refusal, Failed)> {
         let Target::Address(to) = incoming.connect.target else {
             let text = "CONNECT to a name; this is a pod, not a gateway";
             return Err((Refusal::BadRequest, Failed::new(Stage::Tunnel, "CONNECT", text)));
         };
-        let held = self.authorize(to, record)?;
-        let app = self.server.application(to, self.server.peer.ip()).await;
-        app.map(|app| (app, held)).map_err(|failed| (Refusal::Unreachable, failed))
+        let peer = Peer::Verified(self.peer.id().clone());
+        let connection = Connection::new(&peer, self.server.peer.ip(), to);
+        let (workload, admission) = self.authorize(&connection, record)?;
+        let admitted = self.server.admitted(&self.mesh, admission, workload, &connection).await;
+        admitted.map_err(|failed| (Refusal::Unreachable, failed))
     }
 
-    fn authorize(&self, to: SocketAddr, record: &Open) -> Result<Held, (Refusal, Failed)> {
+    fn authorize(
+        &self,
+        connection: &Connection<'_>,
+        record: &Open,
+    ) -> Result<(Arc<Workload>, Admission), (Refusal, Failed)> {
+        let to = connection.destination;
         let now = self.mesh.snapshots.load();
         record.source(ends::peer(&now, self.server.peer.socket(), Some(self.peer.id())));
         let workload =
@@ -75,12 +90,16 @@ impl Tunnels {
             let failed = Failed::new(Stage::Tunnel, "CONNECT", format!("{to} is not this pod"));
             return Err((Refusal::BadRequest, failed));
         }
-        let peer = Peer::Verified(self.peer.id().clone());
-        let connection = Connection::new(&peer, self.server.peer.ip(), to);
-        admit::opaque((&self.mesh, &now), &workload, &connection, record).map_err(|failed| (Refusal::Denied, failed))
+        let admission = admit::connection((&self.mesh, &now), &workload, connection, record);
+        admission.map(|admission| (workload, admission)).map_err(|failed| (Refusal::Denied, failed))
     }
 
-    async fn relay(&self, incoming: Incoming, (mut app, held): (TcpStream, Held), record: &Open) -> Result<(), Failed> {
+    async fn relay(
+        &self,
+        incoming: Incoming,
+        (mut app, mut held): (TcpStream, Held),
+        record: &Open,
+    ) -> Result<(), Failed> {
         let mut tunnel = incoming.accept(&Baggage::default()).at(Stage::Relay, "RESET")?;
         record.established();
         let copying = async { tcp::copy(&mut tunnel, &mut app, record.traffic()).await.at(Stage::Relay, "RESET") };

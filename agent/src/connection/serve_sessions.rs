@@ -1,25 +1,26 @@
 //! The server's end of `underpass/1`: connections one after the other, each authorized, recorded and carried.
 
-use super::admissions::Held;
+use super::destination::{self, Arrived};
 use super::failed::Failed;
-use super::inbound::Server;
+use super::inbound::{Admitted, Server};
 use super::{Mesh, admit, ends, reset};
 use crate::identity::VerifiedPeer;
 use crate::policy::{Connection, Peer};
 use crate::telemetry::{Open as Record, Outcome, Protocol, RequestRecord, Target, Tls};
 use crate::tunnel::tls::TlsStream;
-use crate::tunnel::underpass::{CarryError, Open, RefusalCode, Report, Role, SERVER_IDLE, Session, SessionError};
+use crate::tunnel::underpass::{
+    CarryError, Open, RefusalCode, Report, Role, SERVER_IDLE, Session, SessionError, SessionStream,
+};
 use crate::vocab::Stage;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 /// How long connections that crossed our farewell are still taken.
 const AFTER_FAREWELL: Duration = Duration::from_secs(5);
 
 /// Serves a session until its client is done with it, it has waited too long, or the pod or the agent goes.
-pub async fn serve(mesh: &Mesh, server: &Server, tls: TlsStream, peer: &VerifiedPeer) {
+pub async fn serve(mesh: &Arc<Mesh>, server: &Server, tls: TlsStream, peer: &VerifiedPeer) {
     let handshake = ends::tls(tls.info());
     let mut session = Session::new(tls);
     let mut last = None;
@@ -27,7 +28,8 @@ pub async fn serve(mesh: &Mesh, server: &Server, tls: TlsStream, peer: &Verified
         match next(server.pod.gone(), &mut session, last.as_ref()).await {
             Ok(Some(open)) => match connection(mesh, server, (peer, handshake), &mut session, open).await {
                 Ok(done) => last = done,
-                Err(()) => return,
+                Err(Over::Broken) => return,
+                Err(Over::Requests(arrived, record)) => return requests(*arrived, session, *record).await,
             },
             Ok(None) => return,
             Err(error) => {
@@ -63,27 +65,47 @@ async fn next(
     tokio::time::timeout(AFTER_FAREWELL, session.next_open(&late)).await.unwrap_or(Ok(None))
 }
 
-/// One connection. An error means that the session is of no more use.
+/// Why a session is of no more use for others.
+enum Over {
+    /// It broke.
+    Broken,
+    /// The requests of its connection are decided about one by one.
+    Requests(Box<Arrived>, Box<Record>),
+}
+
+/// Serves the requests of a session's last connection. What the client's agent reports of them is not needed.
+async fn requests(arrived: Arrived, session: Session, record: Record) {
+    match SessionStream::of_server(session) {
+        Ok(io) => drop(Box::pin(destination::serve(arrived, io, Vec::new(), record)).await),
+        Err(error) => record.close(Outcome::failed("TUNNEL", Stage::Tunnel, error)),
+    }
+}
+
+/// One connection.
 async fn connection(
-    mesh: &Mesh,
+    mesh: &Arc<Mesh>,
     server: &Server,
     (peer, handshake): (&VerifiedPeer, Tls),
     session: &mut Session,
     open: Open,
-) -> Result<Option<Done>, ()> {
+) -> Result<Option<Done>, Over> {
     let record = server.record(mesh);
-    let (mut app, held) = match admit(mesh, server, (peer, handshake), open, &record).await {
+    let admitted = match admit(mesh, server, (peer, handshake), open, &record).await {
         Ok(admitted) => admitted,
         Err((code, failed)) => {
             let refused = session.refuse(code, &failed.reason).await;
             record.close(failed.outcome());
-            return refused.map(|()| None).map_err(drop);
+            return refused.map(|()| None).map_err(|_| Over::Broken);
         }
     };
     if open.confirm && session.confirm().await.is_err() {
         record.close(Outcome::failed("TUNNEL", Stage::Tunnel, "the session broke"));
-        return Err(());
+        return Err(Over::Broken);
     }
+    let (mut app, mut held) = match admitted {
+        Admitted::Bytes(app, held) => (app, held),
+        Admitted::Requests(arrived) => return Err(Over::Requests(arrived, Box::new(record))),
+    };
     record.established();
     let target = record.target_so_far();
     let report = |report: Report<'_>| record.request(&target, &request(report));
@@ -93,7 +115,7 @@ async fn connection(
         Err(denied) => {
             record.end(denied.outcome());
             reset(&app);
-            return Err(());
+            return Err(Over::Broken);
         }
     };
     record.end(outcome(&carried));
@@ -101,7 +123,7 @@ async fn connection(
         Ok(()) => Ok(Some((record, target))),
         Err(_) => {
             reset(&app);
-            Err(())
+            Err(Over::Broken)
         }
     }
 }
@@ -116,14 +138,16 @@ fn outcome(carried: &Result<(), CarryError>) -> Outcome {
 
 /// Identity, policy, and the connection to the application.
 async fn admit(
-    mesh: &Mesh,
+    mesh: &Arc<Mesh>,
     server: &Server,
     (peer, handshake): (&VerifiedPeer, Tls),
     open: Open,
     record: &Record,
-) -> Result<(TcpStream, Held), (RefusalCode, Failed)> {
+) -> Result<Admitted, (RefusalCode, Failed)> {
     let client = std::net::SocketAddr::new(server.peer.ip(), open.source.port());
-    let held = {
+    let proven = Peer::Verified(peer.id().clone());
+    let connection = Connection::new(&proven, client.ip(), open.destination);
+    let (admission, workload) = {
         let now = mesh.snapshots.load();
         record.source(ends::peer(&now, client, Some(peer.id())));
         let workload = mesh.identify(&now, server.pod.id()).map_err(|failed| (RefusalCode::NotThisPod, failed))?;
@@ -133,13 +157,11 @@ async fn admit(
             let failed = Failed::new(Stage::Tunnel, "CONNECT", format!("{} is not this pod", open.destination));
             return Err((RefusalCode::NotThisPod, failed));
         }
-        let peer = Peer::Verified(peer.id().clone());
-        let connection = Connection::new(&peer, client.ip(), open.destination);
-        let admitted = admit::opaque((mesh, &now), &workload, &connection, record);
-        admitted.map_err(|failed| (RefusalCode::Denied, failed))?
+        let admission = admit::connection((mesh, &now), &workload, &connection, record);
+        (admission.map_err(|failed| (RefusalCode::Denied, failed))?, workload)
     };
-    let app = server.application(open.destination, client.ip()).await;
-    app.map(|app| (app, held)).map_err(|failed| (RefusalCode::Unreachable, failed))
+    let admitted = server.admitted(mesh, admission, workload, &connection).await;
+    admitted.map_err(|failed| (RefusalCode::Unreachable, failed))
 }
 
 /// A request that the client's agent routed, as this end records it.
@@ -163,6 +185,7 @@ fn request(report: Report<'_>) -> RequestRecord {
         flag: known_flag(&report.flag),
         attempts: 1,
         rule: None,
+        policies: None,
         error: None,
     }
 }

@@ -45,6 +45,20 @@ pub enum Selection {
     Nothing,
 }
 
+impl fmt::Display for Selection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("all"),
+            Self::Labels(labels) => write!(f, "labels {labels:?}"),
+            Self::Services(hosts) => {
+                let hosts: Vec<&str> = hosts.iter().map(Hostname::as_str).collect();
+                write!(f, "services {}", hosts.join(", "))
+            }
+            Self::Nothing => f.write_str("nothing"),
+        }
+    }
+}
+
 /// One AuthorizationPolicy of one cluster.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AuthorizationPolicy {

@@ -2,7 +2,8 @@
 
 use super::{
     AuthorizationPolicy, BackendTlsPolicy, Credential, CredentialKind, DestinationRule, EndpointSlice, GatewayRoute,
-    ObjectId, PeerAuthentication, ReferenceGrant, RouteKind, Service, Sidecar, VirtualService, Workload,
+    ObjectId, PeerAuthentication, ReferenceGrant, RequestAuthentication, RouteKind, Service, Sidecar, VirtualService,
+    Workload,
 };
 use crate::vocab::ClusterName;
 
@@ -23,6 +24,8 @@ pub enum Kind {
     PeerAuthentication,
     /// An AuthorizationPolicy.
     AuthorizationPolicy,
+    /// A RequestAuthentication.
+    RequestAuthentication,
     /// A Sidecar.
     Sidecar,
     /// A route of the Gateway API.
@@ -64,6 +67,8 @@ pub enum Object {
     PeerAuthentication(PeerAuthentication),
     /// An AuthorizationPolicy.
     AuthorizationPolicy(AuthorizationPolicy),
+    /// A RequestAuthentication.
+    RequestAuthentication(RequestAuthentication),
     /// A Sidecar.
     Sidecar(Sidecar),
     /// A route of the Gateway API.

@@ -23,6 +23,8 @@ pub struct Answer {
     pub flag: &'static str,
     /// The name of the rule that made it.
     pub rule: Option<Arc<str>>,
+    /// What is to be said in the log beside it.
+    pub told: Option<Arc<str>>,
 }
 
 impl Answer {
@@ -36,7 +38,7 @@ impl Answer {
         if !body.is_empty() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
         }
-        Self { status, headers, body, grpc_status: None, flag: "-", rule: None }
+        Self { status, headers, body, grpc_status: None, flag: "-", rule: None, told: None }
     }
 
     /// An answer without a body ("trailers-only") that ends a gRPC call.
@@ -49,7 +51,7 @@ impl Answer {
             headers.insert(GRPC_MESSAGE, message);
         }
         let status = StatusCode::OK;
-        Self { status, headers, body: Bytes::new(), grpc_status: Some(code), flag: "-", rule: None }
+        Self { status, headers, body: Bytes::new(), grpc_status: Some(code), flag: "-", rule: None, told: None }
     }
 
     /// Why a request goes nowhere, as an answer.

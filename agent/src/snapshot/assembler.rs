@@ -99,6 +99,7 @@ impl Assembler {
             workloads: self.index.workloads.clone(),
             routes: self.routes.clone(),
             policies: self.policies.clone(),
+            authentications: self.index.authentications.clone(),
             statuses: self.statuses.clone(),
             credentials: self.index.credentials.clone(),
         };

@@ -3,7 +3,9 @@
 use super::Snapshot;
 use crate::balance::{Endpoint, Group, Limit};
 use crate::model::authorization_policy::{AttributeTest, AuthorizationRule};
-use crate::model::{AuthorizationPolicy, ObjectId, Scope, VirtualService, WeightedDestination};
+use crate::model::{
+    AuthorizationPolicy, JwtRule, ObjectId, RequestAuthentication, Scope, VirtualService, WeightedDestination,
+};
 use crate::route::attached::RouteSet;
 use crate::route::backends::Port;
 use crate::route::{Frontend, Upstream};
@@ -22,6 +24,7 @@ impl Snapshot {
             "routes": sorted(self.routes.bindings.values(), |one| one.rules.id.clone(), |one| route(&one.rules)),
             "gatewayApi": self.statuses.dump(),
             "authorizationPolicies": self.authorizations(),
+            "requestAuthentications": self.authentications.iter().map(|one| authentication(one)).collect::<Vec<_>>(),
             "policies": self.policies.rules().map(|policy| json!({
                 "peerAuthentication": policy.id.to_string(),
                 "origin": policy.origin.to_string(),
@@ -65,6 +68,17 @@ fn authorization(policy: &AuthorizationPolicy, mut selects: Vec<String>) -> Valu
         "deniesUntilCorrected": policy.stand_in,
         "selects": selects,
         "rules": policy.rules.iter().map(rule).collect::<Vec<_>>(),
+    })
+}
+
+fn authentication(policy: &RequestAuthentication) -> Value {
+    let rule = |rule: &Arc<JwtRule>| json!({ "issuer": rule.issuer, "audiences": rule.audiences, "keys": rule.keys.to_string(), "required": rule.required });
+    json!({
+        "id": policy.id.to_string(),
+        "origin": policy.origin.to_string(),
+        "selects": policy.selection.to_string(),
+        "refusesUntilCorrected": policy.rules.is_none(),
+        "rules": policy.rules.iter().flatten().map(rule).collect::<Vec<_>>(),
     })
 }
 

@@ -1,6 +1,7 @@
 //! The objects that configuration consists of now, found by what depends on them, and what became dirty.
 
 use super::Workloads;
+use super::authentications::Authentications;
 use super::authorization::Authorizations;
 use super::delegates::{Delegates, Turn, delegates_of, is_delegate};
 use super::many::Many;
@@ -8,8 +9,8 @@ use super::origination;
 use super::routes::RouteIndex;
 use crate::model::{
     AuthorizationPolicy, BackendTlsPolicy, Change, Credential, CredentialId, DestinationRule, EndpointSlice, Finding,
-    GatewayRoute, Kind, Object, ObjectId, ObjectKey, PeerAuthentication, ReferenceGrant, RouteId, Scope, Service,
-    ServiceKind, Sidecar, VirtualService, Workload,
+    GatewayRoute, Kind, Object, ObjectId, ObjectKey, PeerAuthentication, ReferenceGrant, RequestAuthentication,
+    RouteId, Scope, Service, ServiceKind, Sidecar, VirtualService, Workload,
 };
 use crate::route::host::{covers, patterns};
 use crate::vocab::{ClusterName, Hostname, Namespace, WorkloadId};
@@ -41,6 +42,7 @@ pub(super) struct Index {
     /// By namespace; the mesh-wide ones under `""`.
     pub(super) policies: Many<Namespace, ObjectId, Arc<PeerAuthentication>>,
     pub(super) authorizations: Authorizations,
+    pub(super) authentications: Authentications,
     /// By namespace; the mesh-wide ones under `""`.
     pub(super) sidecars: Many<Namespace, ObjectId, Arc<Sidecar>>,
     pub(super) routes: RouteIndex,
@@ -86,6 +88,7 @@ enum Stored {
     DestinationRule(Arc<DestinationRule>),
     PeerAuthentication(Arc<PeerAuthentication>),
     AuthorizationPolicy(Arc<AuthorizationPolicy>),
+    RequestAuthentication(Arc<RequestAuthentication>),
     GatewayRoute(Arc<GatewayRoute>),
     ReferenceGrant(Arc<ReferenceGrant>),
     Sidecar(Arc<Sidecar>),
@@ -108,6 +111,7 @@ impl Index {
             leading: Many::default(),
             policies: Many::default(),
             authorizations: Authorizations::default(),
+            authentications: Authentications::default(),
             sidecars: Many::default(),
             routes: RouteIndex::default(),
             delegates: Delegates::default(),
@@ -172,6 +176,7 @@ impl Index {
             Stored::DestinationRule(rule) => self.destination_rule(rule, present),
             Stored::PeerAuthentication(policy) => self.policy(policy, present),
             Stored::AuthorizationPolicy(policy) => self.authorizations.policy(policy, present),
+            Stored::RequestAuthentication(policy) => self.authentications.set(policy, present),
             Stored::GatewayRoute(route) => self.routes.route(route, present, &mut self.dirty),
             Stored::Sidecar(sidecar) => self.sidecar(sidecar, present),
             Stored::ReferenceGrant(grant) => self.routes.grant(grant, present, &mut self.dirty),
@@ -323,6 +328,7 @@ impl Stored {
             (Self::Service(one), Self::Service(other)) => one == other,
             (Self::EndpointSlice(one), Self::EndpointSlice(other)) => one == other,
             (Self::AuthorizationPolicy(one), Self::AuthorizationPolicy(other)) => one == other,
+            (Self::RequestAuthentication(one), Self::RequestAuthentication(other)) => one == other,
             (Self::GatewayRoute(one), Self::GatewayRoute(other)) => one == other,
             (Self::ReferenceGrant(one), Self::ReferenceGrant(other)) => one == other,
             (Self::Sidecar(one), Self::Sidecar(other)) => one == other,
@@ -343,6 +349,7 @@ impl From<Object> for Stored {
             Object::DestinationRule(one) => Self::DestinationRule(Arc::new(one)),
             Object::PeerAuthentication(one) => Self::PeerAuthentication(Arc::new(one)),
             Object::AuthorizationPolicy(one) => Self::AuthorizationPolicy(Arc::new(one)),
+            Object::RequestAuthentication(one) => Self::RequestAuthentication(Arc::new(one)),
             Object::GatewayRoute(one) => Self::GatewayRoute(Arc::new(one)),
             Object::ReferenceGrant(one) => Self::ReferenceGrant(Arc::new(one)),
             Object::Sidecar(one) => Self::Sidecar(Arc::new(one)),

@@ -2,6 +2,7 @@
 
 mod aliases;
 pub mod assembler;
+pub mod authentications;
 mod authorization;
 mod checks;
 mod delegates;
@@ -21,6 +22,7 @@ pub(crate) mod fixtures;
 mod tests;
 
 pub use assembler::{Assembler, Work};
+pub use authentications::Authentications;
 pub use origination::Credentials;
 pub use publish::{Closed, Publisher, Reader};
 pub use routes::status::{Condition, Object, Standing, Statuses};
@@ -44,6 +46,8 @@ pub struct Snapshot {
     pub routes: RouteTable,
     /// The policies.
     pub policies: PolicyTable,
+    /// Which tokens requests may carry.
+    pub authentications: Authentications,
     /// What the status of the Gateway API's objects says.
     pub statuses: Statuses,
     /// Keys and certificates that rules name. Never shown.
@@ -58,6 +62,7 @@ impl Snapshot {
             workloads: Workloads::default(),
             routes: RouteTable::default(),
             policies: PolicyTable::new(local),
+            authentications: Authentications::default(),
             statuses: Statuses::default(),
             credentials: Credentials::default(),
         }

@@ -9,7 +9,7 @@ use super::schema::{METADATA, nearest};
 use super::yaml::{self, Node, SyntaxError};
 use super::{
     Scope, authorization_policy, credential, destination_rule, endpoint_slice, gateway, name, namespace, node,
-    peer_authentication, pod, salvage,
+    peer_authentication, pod, request_authentication, salvage,
 };
 use super::{service, sidecar, split, virtual_service};
 use crate::model::{Kind, ObjectId, Severity};
@@ -145,6 +145,7 @@ fn item(scope: &Scope<'_>, kind: ItemKind, (value, path): (&Value, &Path), notes
     let outcome = match kind {
         ItemKind::Mesh(Kind::PeerAuthentication) => peer_authentication::read(scope, &raw, readable, notes),
         ItemKind::Mesh(Kind::AuthorizationPolicy) => authorization_policy::read(scope, &raw, readable, notes),
+        ItemKind::Mesh(Kind::RequestAuthentication) => request_authentication::read(scope, &raw, readable, notes),
         _ if !readable => Outcome::Refused,
         _ => content_of(scope, kind, &raw, notes),
     };
@@ -170,6 +171,9 @@ fn content_of(scope: &Scope<'_>, kind: ItemKind, raw: &Raw<'_>, notes: &mut Note
         }
         ItemKind::Mesh(Kind::AuthorizationPolicy) => {
             return authorization_policy::read(scope, raw, true, notes);
+        }
+        ItemKind::Mesh(Kind::RequestAuthentication) => {
+            return request_authentication::read(scope, raw, true, notes);
         }
     };
     meaning.map_or(Outcome::Refused, Outcome::Ready)

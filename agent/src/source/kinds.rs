@@ -27,6 +27,7 @@ impl ItemKind {
             Self::Mesh(Kind::DestinationRule) => "DestinationRule",
             Self::Mesh(Kind::PeerAuthentication) => "PeerAuthentication",
             Self::Mesh(Kind::AuthorizationPolicy) => "AuthorizationPolicy",
+            Self::Mesh(Kind::RequestAuthentication) => "RequestAuthentication",
             Self::Mesh(Kind::Sidecar) => "Sidecar",
             Self::Mesh(Kind::Route(kind)) => kind.as_str(),
             Self::Mesh(Kind::ReferenceGrant) => "ReferenceGrant",
@@ -67,6 +68,7 @@ const READ: &[(&str, &[&str], ItemKind)] = &[
     ("networking.istio.io", ISTIO_NETWORKING, ItemKind::Mesh(Kind::Sidecar)),
     ("security.istio.io", ISTIO_SECURITY, ItemKind::Mesh(Kind::PeerAuthentication)),
     ("security.istio.io", ISTIO_SECURITY, ItemKind::Mesh(Kind::AuthorizationPolicy)),
+    ("security.istio.io", ISTIO_SECURITY, ItemKind::Mesh(Kind::RequestAuthentication)),
     (GATEWAY_API, &["v1", "v1beta1"], ItemKind::Mesh(Kind::Route(RouteKind::Http))),
     (GATEWAY_API, &["v1"], ItemKind::Mesh(Kind::Route(RouteKind::Grpc))),
     (GATEWAY_API, &["v1", "v1alpha3", "v1alpha2"], ItemKind::Mesh(Kind::Route(RouteKind::Tls))),
@@ -75,12 +77,10 @@ const READ: &[(&str, &[&str], ItemKind)] = &[
     (GATEWAY_API, &["v1", "v1alpha3"], ItemKind::Mesh(Kind::BackendTlsPolicy)),
 ];
 
-const DENIES: &str = "is NOT enforced: this kind is not supported yet, and traffic that it would deny gets through";
 const ROUTES: &str = "has no effect: this kind is not supported yet";
 const GATEWAY: &str = "has no effect in the mesh: gateways are not supported yet";
 
 const UNSUPPORTED: &[(&str, &[&str], Severity, &str)] = &[
-    ("security.istio.io", &["RequestAuthentication"], Severity::Error, DENIES),
     ("networking.istio.io", &["Gateway"], Severity::Warning, GATEWAY),
     (
         "networking.istio.io",

@@ -28,6 +28,7 @@ mod peer_authentication;
 mod pending;
 mod pod;
 mod quantity;
+mod request_authentication;
 mod salvage;
 mod schema;
 mod service;

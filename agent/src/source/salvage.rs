@@ -2,7 +2,7 @@
 
 use super::item::{Item, ItemKey, Outcome};
 use super::kinds::ItemKind;
-use super::{Scope, authorization_policy, name, peer_authentication};
+use super::{Scope, authorization_policy, name, peer_authentication, request_authentication};
 use crate::model::authorization_policy::Selection;
 use crate::model::{Kind, Labels, Object, ObjectId, Origin};
 
@@ -22,6 +22,11 @@ pub fn policy(source: &Scope<'_>, text: &str, at: &str) -> Option<(Item, String)
         "AuthorizationPolicy" if !says(text, "action", "AUDIT") && !says(text, "istio.io/dry-run", "true") => {
             let policy = authorization_policy::denying(source, &id, origin.clone(), Selection::All);
             (Kind::AuthorizationPolicy, Object::AuthorizationPolicy(policy), "everything that it may be for is denied")
+        }
+        "RequestAuthentication" => {
+            let policy = request_authentication::refusing(source, &id, origin.clone(), Selection::All);
+            let policy = Object::RequestAuthentication(policy);
+            (Kind::RequestAuthentication, policy, "requests get 401 from all that it may be for")
         }
         _ => return None,
     };

@@ -64,6 +64,11 @@ schema!(
     AUTHORIZATION_POLICY,
     "schema/authorization_policy.txt"
 );
+schema!(
+    /// `spec` of a RequestAuthentication.
+    REQUEST_AUTHENTICATION,
+    "schema/request_authentication.txt"
+);
 
 schema!(
     /// `spec` of an HTTPRoute, with the fields of the experimental channel.

@@ -307,6 +307,9 @@ fn keep_scope(policy: &mut Object, before: &Object) {
         (Object::AuthorizationPolicy(policy), Object::AuthorizationPolicy(before)) => {
             policy.selection = before.selection.clone();
         }
+        (Object::RequestAuthentication(policy), Object::RequestAuthentication(before)) => {
+            policy.selection = before.selection.clone();
+        }
         _ => {}
     }
 }
@@ -318,6 +321,7 @@ fn lost(key: &ItemKey, slot: &Slot) -> Slot {
         match &mut **object {
             Object::PeerAuthentication(policy) => *policy = denying(&key.id, slot.at.clone(), policy.scope.clone()),
             Object::AuthorizationPolicy(policy) => authorization_policy::deny(policy),
+            Object::RequestAuthentication(policy) => policy.rules = None,
             _ => {}
         }
     }

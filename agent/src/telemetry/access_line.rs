@@ -75,6 +75,7 @@ impl Line {
         self.maybe("user_agent", header(&record.user_agent));
         self.maybe("request_id", header(&record.request_id));
         self.maybe("route", record.rule.as_deref());
+        self.maybe("policies", record.policies.as_deref());
         if record.attempts > 1 {
             self.number("attempts", record.attempts.into());
         }

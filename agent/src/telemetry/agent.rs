@@ -31,6 +31,7 @@ pub struct Agent {
     setup: Mutex<BTreeMap<(Direction, &'static str), Arc<Histogram>>>,
     retries: AtomicU64,
     mirrored: Mutex<BTreeMap<&'static str, u64>>,
+    keys_fetched: Mutex<BTreeMap<&'static str, u64>>,
     told: Mutex<HashMap<(Arc<str>, Told), u64>>,
     upstreams: OnceLock<Standings>,
 }
@@ -129,6 +130,11 @@ impl Agent {
         *self.mirrored.lock().entry(flag).or_default() += 1;
     }
 
+    /// Keys of an issuer of tokens were fetched, or not: `ok` or `failed`.
+    pub fn keys_fetched(&self, result: &'static str) {
+        *self.keys_fetched.lock().entry(result).or_default() += 1;
+    }
+
     /// A policy that decides nothing had something to say of a connection or a request.
     pub fn told(&self, report: &Report) {
         *self.told.lock().entry((Arc::clone(&report.policy), report.told)).or_default() += 1;
@@ -152,6 +158,11 @@ impl Agent {
         self.write_setup(page);
         self.write_requests(page);
         self.write_told(page);
+        let help = "Key sets of token issuers that were fetched, or not.";
+        page.family("underpass_jwks_fetches_total", Kind::Counter, help);
+        for (result, count) in &*self.keys_fetched.lock() {
+            page.sample(Labels::default().with("result", result).as_str(), count);
+        }
         if let Some(standings) = self.upstreams.get() {
             upstreams::write(page, &standings.list(), Instant::now());
         }

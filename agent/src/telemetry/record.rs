@@ -237,6 +237,8 @@ pub struct RequestRecord {
     pub attempts: u32,
     /// The rule that took it, where it has a name.
     pub rule: Option<Arc<str>>,
+    /// What policies say of it that decide nothing.
+    pub policies: Option<Arc<str>>,
     /// What went wrong, for the log.
     pub error: Option<String>,
 }

@@ -31,11 +31,15 @@ fn world() -> World {
 fn hold(all: &Arc<Admissions>, world: &World, ip: &str, account: &str) -> Held {
     let workload = world.snapshot.workload_at(ip.parse().unwrap()).unwrap();
     let peer = Peer::Verified(format!("spiffe://cluster.local/ns/shop/sa/{account}").parse().unwrap());
-    all.hold(workload, &Connection::new(&peer, "10.9.9.9".parse().unwrap(), format!("{ip}:80").parse().unwrap()))
+    all.hold(
+        workload,
+        &Connection::new(&peer, "10.9.9.9".parse().unwrap(), format!("{ip}:80").parse().unwrap()),
+        Carried::Unheard,
+    )
 }
 
 /// Why a connection is ended by now.
-async fn ended(held: Held) -> Option<String> {
+async fn ended(mut held: Held) -> Option<String> {
     let mut during = pin!(held.during(std::future::pending::<Result<(), Failed>>()));
     match futures_poll(during.as_mut()).await {
         Some(Err(failed)) => Some(failed.reason),
@@ -54,7 +58,7 @@ async fn futures_poll<F: Future + Unpin>(future: F) -> Option<F::Output> {
 #[tokio::test]
 async fn those_that_a_new_policy_denies_are_ended_and_nobody_else() {
     let (all, mut world) = (Arc::new(Admissions::default()), world());
-    let before = world.snapshot.policies.clone();
+    let before = Arc::clone(&world.snapshot);
     let held = [("10.0.0.1", "ann"), ("10.0.0.1", "bob"), ("10.0.0.2", "ann")];
     let held = held.map(|(ip, account)| hold(&all, &world, ip, account));
     world.apply(vec![put(deny("shop/no", "web", &["*/sa/ann"]))]);
@@ -69,7 +73,7 @@ async fn those_that_a_new_policy_denies_are_ended_and_nobody_else() {
 async fn a_pod_that_a_policy_selects_by_a_new_label_is_looked_at_too() {
     let (all, mut world) = (Arc::new(Admissions::default()), world());
     world.apply(vec![put(deny("shop/no", "web", &["*"]))]);
-    let (before, held) = (world.snapshot.policies.clone(), hold(&all, &world, "10.0.0.2", "ann"));
+    let (before, held) = (Arc::clone(&world.snapshot), hold(&all, &world, "10.0.0.2", "ann"));
     world.apply(vec![put(pod("shop/db", "10.0.0.2", &[("app", "web")]))]);
     all.review(&before, &world.snapshot);
     assert!(ended(held).await.is_some());

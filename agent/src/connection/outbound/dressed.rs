@@ -1,9 +1,9 @@
 //! Bytes to an endpoint that is to see more than the bytes: TLS that a rule asks for, the PROXY protocol.
 
-use super::{Attempt, Outbound, Said, To};
+use super::{Attempt, Outbound, Said, To, inner};
 use crate::capture::SocketIntent;
 use crate::connection::admissions::Held;
-use crate::connection::admit;
+use crate::connection::admit::{self, Admission};
 use crate::connection::dial;
 use crate::connection::dress::Dress;
 use crate::connection::ends::{self, Proof};
@@ -55,7 +55,7 @@ impl Outbound<'_> {
         app: &mut TcpStream,
         said: &mut Said,
     ) -> Result<(), Attempt> {
-        let Some(held) = held else {
+        let Some(mut held) = held else {
             return self.relay(io, app, said).await;
         };
         match held.during(async { Ok(self.relay(io, app, said).await) }).await {
@@ -64,7 +64,7 @@ impl Outbound<'_> {
         }
     }
 
-    async fn relay(&self, mut io: Io, app: &mut TcpStream, said: &mut Said) -> Result<(), Attempt> {
+    pub(super) async fn relay(&self, mut io: Io, app: &mut TcpStream, said: &mut Said) -> Result<(), Attempt> {
         let mut heard = Vec::new();
         self.decide(app, said, async { drop(io.read_buf(&mut heard).await) }).await?;
         self.record.established();
@@ -103,13 +103,21 @@ impl Outbound<'_> {
         let target = ends::target(hop, to.0, to.1, Proof::None);
         let twin = ends::inbound_twin(self.record, &self.client, target, (workload, to.0.address));
         let admitted = async {
-            let held = admit::opaque((self.mesh, &self.now), workload, &connection, &twin)?;
-            Ok((self.client.tcp(SocketIntent::Application, to.0.address).await?, held))
+            let held = match admit::connection((self.mesh, &self.now), workload, &connection, &twin)? {
+                Admission::Bytes(held) => held,
+                Admission::Requests(held, otherwise) => return Ok(Err((held, otherwise))),
+            };
+            Ok(Ok((self.client.tcp(SocketIntent::Application, to.0.address).await?, held)))
         };
         match admitted.await {
-            Ok((stream, held)) => {
+            Ok(Ok((stream, held))) => {
                 twin.established();
                 Ok((Io::Tcp(stream), Some((twin, held))))
+            }
+            Ok(Err((held, otherwise))) => {
+                let at = ((workload, to.0.address), peer.clone());
+                let inner = inner::begin(self.mesh, self.client.clone(), at, (held, otherwise, twin)).await?;
+                Ok((Io::Inner(inner.io), None))
             }
             Err(failed) => {
                 let failed: Failed = failed;

@@ -3,11 +3,12 @@
 use super::{Carrier, Choice, Io, Requests, speaks};
 use crate::capture::SocketIntent;
 use crate::connection::admissions::Held;
-use crate::connection::admit;
+use crate::connection::admit::{self, Admission};
 use crate::connection::dial;
 use crate::connection::ends::{self, Proof};
 use crate::connection::failed::{At, Failed};
 use crate::connection::hop::{self, Hop};
+use crate::connection::outbound::inner;
 use crate::model::Workload;
 use crate::policy::{Connection, Peer};
 use crate::relay::http::Speaks;
@@ -65,8 +66,16 @@ impl Requests {
         let connection = Connection::new(&peer, self.client.address.ip(), address);
         let twin = ends::inbound_twin(&self.record, &self.client, choice.target(Proof::None), (workload, address));
         let now = self.mesh.snapshots.snapshot();
-        let held = match admit::opaque((&self.mesh, &now), workload, &connection, &twin) {
-            Ok(held) => held,
+        let held = match admit::connection((&self.mesh, &now), workload, &connection, &twin) {
+            Ok(Admission::Bytes(held)) => held,
+            Ok(Admission::Requests(held, otherwise)) => {
+                let client = self.client.under(choice.forward.upstream());
+                let inner =
+                    inner::begin(&self.mesh, client, ((workload, address), peer.clone()), (held, otherwise, twin))
+                        .await?;
+                let target = Arc::new(choice.target(Proof::None));
+                return Ok((Io::Inner(inner.io), Carrier { target, reports: None, twin: None, _guarded: None }));
+            }
             Err(failed) => {
                 twin.close(failed.outcome());
                 return Err(failed);

@@ -5,7 +5,7 @@ use crate::tunnel::underpass::SessionStream;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
@@ -13,6 +13,8 @@ use tokio_rustls::client::TlsStream;
 pub enum Io {
     /// `underpass/1`.
     Session(Box<SessionStream>),
+    /// To this agent's own end of it, which sees the requests.
+    Inner(DuplexStream),
     /// Straight.
     Tcp(TcpStream),
     /// HBONE.
@@ -26,6 +28,7 @@ macro_rules! each {
     ($self:ident, $method:ident, $($argument:expr),*) => {
         match &mut *$self {
             Io::Session(stream) => Pin::new(&mut **stream).$method($($argument),*),
+            Io::Inner(stream) => Pin::new(stream).$method($($argument),*),
             Io::Tcp(stream) => Pin::new(stream).$method($($argument),*),
             Io::Hbone(stream) => Pin::new(stream).$method($($argument),*),
             Io::Tls(stream) => Pin::new(&mut **stream).$method($($argument),*),
@@ -53,7 +56,7 @@ impl AsyncWrite for Io {
     }
 
     fn is_write_vectored(&self) -> bool {
-        !matches!(self, Self::Hbone(_) | Self::Tls(_))
+        !matches!(self, Self::Hbone(_) | Self::Tls(_) | Self::Inner(_))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -24,7 +24,8 @@ pub fn request(outcome: &RequestOutcome) -> RequestRecord {
         duration: outcome.duration,
         flag: outcome.flag,
         attempts: outcome.attempts,
-        rule: None,
+        rule: outcome.rule.clone(),
+        policies: outcome.told.clone(),
         error: None,
     }
 }

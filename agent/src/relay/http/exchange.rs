@@ -43,7 +43,7 @@ pub(super) async fn exchange<U: Upstreams>(relay: Arc<Relay<U>>, request: Reques
             return refuse(record, unreadable());
         }
     }
-    let ruling = match relay.upstreams.route(&head) {
+    let ruling = match relay.upstreams.judged(&head).await {
         Ok(ruling) => ruling,
         Err(refused) => {
             drain::drain(&head, incoming).await;
@@ -158,6 +158,7 @@ pub(super) fn give<U: Upstreams>(mut record: Box<Record<U>>, request: &Parts, an
     }
     record.outcome.status = answer.status.as_u16();
     record.outcome.grpc_status = answer.grpc_status.map(u16::from);
+    (record.outcome.rule, record.outcome.told) = (answer.rule, answer.told);
     let (mut head, ()) = Response::new(()).into_parts();
     (head.status, head.headers) = (answer.status, answer.headers);
     let bodiless = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);

@@ -6,6 +6,7 @@
 //! that serves the client: no second task, no wake-up between threads. HTTP/2 sessions are shared.
 
 mod answer;
+pub mod ask;
 mod attempts;
 mod body;
 mod carrier;

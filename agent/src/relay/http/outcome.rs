@@ -3,6 +3,7 @@
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Uri, Version, header};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// One request from its first header byte to its last body byte. Clones of names share the request's buffer.
@@ -36,6 +37,10 @@ pub struct RequestOutcome {
     pub attempts: u32,
     /// Whether it is a mirror's copy, of which the client knows nothing.
     pub copy: bool,
+    /// What answered it here, where that has a name.
+    pub rule: Option<Arc<str>>,
+    /// What is to be said in the log beside it.
+    pub told: Option<Arc<str>>,
 }
 
 /// What a request is, as Istio's `request_protocol` label has it.
@@ -68,6 +73,8 @@ impl RequestOutcome {
             flag: NOTHING,
             attempts: 0,
             copy: false,
+            rule: None,
+            told: None,
         }
     }
 

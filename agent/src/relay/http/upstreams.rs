@@ -34,6 +34,14 @@ pub trait Upstreams: Send + Sync + 'static {
     /// The answer that the client gets instead.
     fn route(&self, request: &Parts) -> Result<Ruling<Self::Target>, Refused>;
 
+    /// [`Upstreams::route`] for those who have to ask others first.
+    ///
+    /// # Errors
+    /// The answer that the client gets instead.
+    fn judged(&self, request: &Parts) -> impl Future<Output = Result<Ruling<Self::Target>, Refused>> + Send {
+        std::future::ready(self.route(request))
+    }
+
     /// Whether [`Upstreams::shape_request`] and [`Upstreams::shape_response`] change anything.
     fn shapes(&self, target: &Self::Target) -> Shapes;
 

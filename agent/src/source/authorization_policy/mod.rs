@@ -1,9 +1,9 @@
 //! AuthorizationPolicy: who may do what. One that cannot be read denies all that it may be for.
 
 mod attribute;
-mod raw;
+pub mod raw;
 mod rules;
-mod selection;
+pub mod selection;
 mod values;
 
 use super::Scope;
@@ -17,6 +17,8 @@ use crate::model::{AuthorizationPolicy, Object, ObjectId, Origin};
 use raw::Spec;
 use rules::Reading;
 
+/// The fields of `spec`, as far as a selection that is to be trusted may stand beside them.
+const KNOWN: &[&str] = &["action", "rules", "provider", "selector", "targetRef", "targetRefs"];
 /// The annotation of policies that are tried out.
 const DRY_RUN: &str = "istio.io/dry-run";
 
@@ -28,7 +30,7 @@ pub fn read(source: &Scope<'_>, raw: &Raw<'_>, readable: bool, notes: &mut Notes
     if decides_nothing(raw) {
         return Outcome::Refused;
     }
-    let found = selection::salvaged(source, raw);
+    let found = selection::salvaged(source, raw, KNOWN);
     let scope_read = found.is_some();
     let policy = denying(source, &raw.id, raw.origin(notes), found.unwrap_or(Selection::All));
     let what = format!("everything is denied {} until this is corrected", described(&policy));
@@ -82,10 +84,11 @@ fn understand(source: &Scope<'_>, raw: &Raw<'_>, notes: &mut Notes<'_>) -> Optio
     let (spec, path) = raw.part("spec");
     let spec: Spec = decode(&spec, &path, Strictness::Strict(&AUTHORIZATION_POLICY), notes)?.value;
     let before = notes.errors();
-    let selection = selection::read(source, raw, (&spec, &path), notes);
+    let aimed = (spec.selector.as_ref(), spec.target_ref.as_ref(), spec.target_refs.as_slice());
+    let selection = selection::read(source, raw, (aimed, &path), notes);
     let action = action(&spec, &path, notes);
     let dry_run = dry_run(raw, notes);
-    let mut reading = Reading { source, namespace: &raw.id.namespace, action: action.as_ref(), notes };
+    let mut reading = Reading { source, namespace: &raw.id.namespace, notes };
     let rules_path = path.key("rules");
     let rules: Vec<_> = (0..).zip(&spec.rules).map(|(at, rule)| reading.rule(rule, &rules_path.index(at))).collect();
     let action = action.filter(|_| notes.errors() == before)?;

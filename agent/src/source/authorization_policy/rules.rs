@@ -3,7 +3,7 @@
 use super::attribute::of_key;
 use super::raw::{Condition, Operation, Rule, Source};
 use super::values;
-use crate::model::authorization_policy::{Action, Attribute, AttributeTest, AuthorizationRule};
+use crate::model::authorization_policy::{Attribute, AttributeTest, AuthorizationRule};
 use crate::source::Scope;
 use crate::source::notes::Notes;
 use crate::source::path::Path;
@@ -13,7 +13,6 @@ use crate::vocab::Namespace;
 pub struct Reading<'a, 'n> {
     pub source: &'a Scope<'a>,
     pub namespace: &'a Namespace,
-    pub action: Option<&'a Action>,
     pub notes: &'a mut Notes<'n>,
 }
 
@@ -104,25 +103,9 @@ impl Reading<'_, '_> {
         if texts.is_empty() {
             return None;
         }
-        self.not_looked_at(attribute, path);
         let place = values::Place { source: self.source, namespace: self.namespace, path };
         let values = values::read(attribute, texts, &place, self.notes);
         Some(AttributeTest { attribute: attribute.clone(), negated, values })
-    }
-
-    /// Nobody parses requests on their way in yet, nor the hello of the application's own TLS.
-    fn not_looked_at(&mut self, attribute: &Attribute, path: &Path) {
-        if !attribute.is_http() && *attribute != Attribute::Sni {
-            return;
-        }
-        let effect = match self.action {
-            Some(Action::Allow) => "allows nothing",
-            Some(Action::Deny) => "denies every connection that its other fields match",
-            Some(Action::Audit) => "is told of every connection that its other fields match",
-            Some(Action::Custom(_)) | None => "matches every connection that its other fields match",
-        };
-        let what = format!("what comes in is not read yet, so this is not known and the rule {effect}");
-        self.notes.warning("not-read-yet", path, what);
     }
 }
 

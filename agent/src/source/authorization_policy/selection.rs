@@ -1,6 +1,6 @@
 //! Which workloads a policy is for.
 
-use super::raw::{Spec, TargetRef};
+use super::raw::{Selector, TargetRef};
 use crate::model::Labels;
 use crate::model::authorization_policy::Selection;
 use crate::source::Scope;
@@ -10,27 +10,30 @@ use crate::source::notes::Notes;
 use crate::source::path::Path;
 use crate::vocab::Hostname;
 
+/// A policy's `selector`, `targetRef` and `targetRefs`.
+pub type Aimed<'a> = (Option<&'a Selector>, Option<&'a TargetRef>, &'a [TargetRef]);
+
 /// What the fields say; `None` with an error.
 pub fn read(
     source: &Scope<'_>,
     raw: &Raw<'_>,
-    (spec, path): (&Spec, &Path),
+    ((selector, target_ref, target_refs), path): (Aimed<'_>, &Path),
     notes: &mut Notes<'_>,
 ) -> Option<Selection> {
     let before = notes.errors();
-    let labels = spec.selector.clone().unwrap_or_default().match_labels;
+    let labels = selector.cloned().unwrap_or_default().match_labels;
     for key in labels.keys().filter(|key| key.is_empty() || key.contains('*')) {
         let what = format!("`{key}` is not a label: patterns are not possible");
         notes.error("invalid-value", &path.key("selector").key("matchLabels"), what);
     }
-    let one = spec.target_ref.iter().map(|one| (one, path.key("targetRef")));
-    let several = (0..).zip(&spec.target_refs).map(|(at, one)| (one, path.key("targetRefs").index(at)));
+    let one = target_ref.iter().map(|one| (*one, path.key("targetRef")));
+    let several = (0..).zip(target_refs).map(|(at, one)| (one, path.key("targetRefs").index(at)));
     let targets: Vec<_> = one.chain(several).collect();
     if targets.is_empty() {
         let all = if labels.is_empty() { Selection::All } else { Selection::Labels(labels) };
         return (notes.errors() == before).then_some(all);
     }
-    if spec.selector.is_some() {
+    if selector.is_some() {
         notes.error("invalid-value", &path.key("selector"), "a policy has a selector or targetRefs, not both");
     }
     let hosts: Vec<_> = targets.iter().filter_map(|(one, path)| target(source, raw, (one, path), notes)).collect();
@@ -74,13 +77,13 @@ fn target(
 }
 
 /// What can be told of the selection of a policy that cannot be read; `None` where that is not sure.
-pub fn salvaged(source: &Scope<'_>, raw: &Raw<'_>) -> Option<Selection> {
+/// `known` are the fields of the kind.
+pub fn salvaged(source: &Scope<'_>, raw: &Raw<'_>, known: &[&str]) -> Option<Selection> {
     let spec = match raw.value.get("spec") {
         None => return Some(Selection::All),
         Some(spec) => spec.as_object()?,
     };
-    let known = |key: &String| ["action", "rules", "provider", "selector", "targetRef", "targetRefs"].contains(&&**key);
-    if !spec.keys().all(known) {
+    if !spec.keys().all(|key| known.contains(&&**key)) {
         return None;
     }
     if let Some(selector) = spec.get("selector") {

@@ -296,21 +296,6 @@ fn what_allowed_denies_once_it_cannot_be_read_and_to_those_it_was_for() {
 }
 
 #[test]
-fn what_nobody_looks_at_yet_is_said_where_it_is_written() {
-    let rule =
-        "  rules: [{to: [{operation: {methods: [GET], ports: ['80']}}], when: [{key: connection.sni, values: [a]}]}]\n";
-    for (action, effect) in
-        [("ALLOW", "allows nothing"), ("DENY", "denies every connection that its other fields match")]
-    {
-        let (findings, _) = one(&policy("shop", &format!("{rule}  action: {action}\n")));
-        let starts = ["7:30 spec.rules[0].to[0].operation.methods", "7:93 spec.rules[0].when[0].values"];
-        let starts = starts.map(|start| format!("warning not-read-yet f.yaml:{start}: what comes in is not read yet"));
-        assert_findings(&findings, &starts.each_ref().map(String::as_str));
-        assert!(findings.iter().all(|finding| finding.ends_with(effect)), "{findings:#?}");
-    }
-}
-
-#[test]
 fn what_never_matches_is_said() {
     let rule = "  rules: [{to: [{operation: {methods: [get], paths: [admin]}}]}]\n";
     let (findings, _) = one(&policy("shop", rule));

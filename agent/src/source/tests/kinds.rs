@@ -356,11 +356,6 @@ fn kinds_that_are_not_read() {
             Some("warning unsupported-kind f.yaml:1:1 UDPRoute x has no effect"),
         ),
         (
-            "security.istio.io/v1",
-            "RequestAuthentication",
-            Some("error unsupported-kind f.yaml:1:1 RequestAuthentication x is NOT enforced"),
-        ),
-        (
             "v1",
             "Servcie",
             Some(

@@ -83,6 +83,7 @@ pub fn request(status: u16, protocol: Protocol) -> RequestRecord {
         flag: "-",
         attempts: 1,
         rule: None,
+        policies: None,
         error: None,
     }
 }

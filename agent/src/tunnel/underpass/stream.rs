@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// The client's end of a connection on a session.
+/// One end of a connection on a session, which is of no further use then.
 pub struct SessionStream {
     shared: Arc<Shared>,
     unread: Range<usize>,
@@ -139,6 +139,21 @@ impl SessionStream {
         Self { shared, unread: 0..0, ended: false, end_sent: false }
     }
 
+    /// The server's end of a connection whose OPEN came on `session`; the client hears that it is the last one.
+    ///
+    /// # Errors
+    /// The session broke.
+    pub fn of_server(mut session: Session) -> io::Result<Self> {
+        session.control(Kind::Farewell, &[]).map_err(broken)?;
+        Ok(Self::new(session))
+    }
+
+    /// Breaks the connection off so that the other end sees a reset.
+    pub fn reset(mut self) {
+        self.end_sent = true;
+        let _ = lock(&self.shared.session).control(Kind::Reset, &[]);
+    }
+
     /// Where to leave reports.
     pub fn reports(&self, reports: &Reports) -> ReportSink {
         ReportSink { shared: Arc::clone(&self.shared), reports: reports.clone() }
@@ -157,6 +172,8 @@ fn control(session: &mut Session, kind: Kind, payload: &[u8]) -> io::Result<bool
             let text = String::from_utf8_lossy(payload.get(1..).unwrap_or_default()).into_owned();
             Err(io::Error::new(io::ErrorKind::ConnectionRefused, text))
         }
+        // Requests that are relayed at this end are counted where they are relayed.
+        Kind::Report => Ok(false),
         _ => Err(io::ErrorKind::ConnectionReset.into()),
     }
 }

@@ -105,9 +105,10 @@ where
         return Ok(Then::Odd(head.block));
     }
     let mut record = Record::open(relay, &head.parts);
-    let Ruling { delay, verdict } = match relay.upstreams.route(&head.parts) {
-        Ok(ruling) => ruling,
-        Err(refused) => return answered(client, &head, refuse(record, refused.into())).await,
+    let Ruling { delay, verdict } = match client.during(relay.upstreams.judged(&head.parts)).await {
+        None => return Ok(Then::Close),
+        Some(Ok(ruling)) => ruling,
+        Some(Err(refused)) => return answered(client, &head, refuse(record, refused.into())).await,
     };
     if let Some(delay) = delay {
         if client.during(Box::pin(sleep(delay))).await.is_none() {

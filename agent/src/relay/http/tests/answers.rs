@@ -6,7 +6,15 @@ use bytes::Bytes;
 fn answer(status: u16, body: &'static str, flag: &'static str) -> Answer {
     let headers = HeaderMap::from_iter([(http::header::LOCATION, HeaderValue::from_static("/there"))]);
     let status = StatusCode::from_u16(status).unwrap();
-    Answer { status, headers, body: Bytes::from_static(body.as_bytes()), grpc_status: None, flag, rule: None }
+    Answer {
+        status,
+        headers,
+        body: Bytes::from_static(body.as_bytes()),
+        grpc_status: None,
+        flag,
+        rule: None,
+        told: None,
+    }
 }
 
 async fn answering_by_rule(answer: Answer) -> Bench {

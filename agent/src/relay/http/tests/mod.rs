@@ -81,6 +81,17 @@ impl Upstreams for Service {
         Ok(Ruling { delay: self.rule.delay, verdict })
     }
 
+    async fn judged(&self, request: &Parts) -> Result<Ruling<SocketAddr>, Refused> {
+        if !request.uri.path().starts_with("/judged") {
+            return self.route(request);
+        }
+        // Others are asked first.
+        tokio::task::yield_now().await;
+        let denied = Answer::new(request, StatusCode::FORBIDDEN, "RBAC: access denied".into());
+        let answer = Answer { flag: "DENY", rule: Some("a policy".into()), ..denied };
+        Ok(Ruling { delay: None, verdict: Verdict::Answer(answer) })
+    }
+
     fn shapes(&self, _: &SocketAddr) -> Shapes {
         Shapes { request: self.rule.mark.is_some(), response: self.rule.mark.is_some() }
     }

@@ -20,6 +20,27 @@ async fn plain_requests_and_others_are_answered_in_order_on_one_connection() {
 }
 
 #[tokio::test]
+async fn plain_requests_are_judged_as_others_are_and_what_is_denied_reaches_nobody() {
+    let (app, seen) = answering(OK).await;
+    let bench = Bench::new(vec![app]).await;
+    let mut client = bench.connect().await;
+    for more in ["", "content-length: 2\r\n", "te: trailers\r\nconnection: te\r\n"] {
+        let body = if more.starts_with("content") { "ab" } else { "" };
+        client.write_all(format!("GET /judged HTTP/1.1\r\nhost: a\r\n{more}\r\n{body}").as_bytes()).await.unwrap();
+        let answer = until(&mut client, "denied").await;
+        assert!(answer.starts_with("HTTP/1.1 403 Forbidden\r\n"), "{answer}");
+        assert!(answer.ends_with("\r\n\r\nRBAC: access denied"), "{answer}");
+    }
+    client.write_all(GET.as_bytes()).await.unwrap();
+    assert_eq!(until(&mut client, "hi").await.lines().next(), Some("HTTP/1.1 200 OK"), "the connection stays");
+    assert!(!seen.lock().unwrap().contains("judged"));
+    for outcome in &bench.outcomes(4).await[..3] {
+        assert_eq!((outcome.status, outcome.flag, outcome.rule.as_deref()), (403, "DENY", Some("a policy")));
+        assert_eq!(outcome.response_bytes, "RBAC: access denied".len() as u64);
+    }
+}
+
+#[tokio::test]
 async fn edited_answers_keep_their_spelling_and_their_length() {
     let (app, seen) = answering("HTTP/1.1 200 Fine\r\nX-One: 1\r\nContent-Length: 2\r\nX-MARK: theirs\r\n\r\nhi").await;
     let rule = Rule { mark: Some(HeaderValue::from_static("ours")), ..Rule::default() };

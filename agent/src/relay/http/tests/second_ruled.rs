@@ -138,6 +138,7 @@ async fn a_rule_s_answer_reaches_http2_clients_too() {
         grpc_status: grpc,
         flag: "FI",
         rule: None,
+        told: None,
     };
     let bench = Bench::ruled(vec![], Rule { answer: Some(answer(StatusCode::OK, Some(9))), ..Rule::default() }).await;
     let mut client = client2(&bench).await;

@@ -59,6 +59,7 @@ spec: {host: ratings, subsets: [{name: x}]}
 pub const NEUTRAL: &[(&str, &str)] = &[
     ("AuthorizationPolicy action=ALLOW", "the default"),
     ("PeerAuthentication mtls.mode=UNSET", "it inherits, as without a mode"),
+    ("RequestAuthentication jwtRules[].presence=OPTIONAL", "the default"),
     ("VirtualService http[].corsPolicy.unmatchedPreflights=FORWARD", "the default"),
     ("VirtualService http[].corsPolicy.unmatchedPreflights=UNSPECIFIED", "the default"),
     ("TCPRoute rules[].name", "a name is for people, and connections have no log of rules"),
@@ -82,6 +83,7 @@ pub const SETTLED: &[&str] = &[
     "DestinationRule",
     "PeerAuthentication",
     "AuthorizationPolicy",
+    "RequestAuthentication",
     "Sidecar",
     "HTTPRoute",
     "GRPCRoute",
@@ -141,6 +143,7 @@ fn context(kind: &str, path: &str) -> Value {
         "DestinationRule" => destination_rule(path),
         "PeerAuthentication" => peer_authentication(path),
         "AuthorizationPolicy" => authorization_policy(path),
+        "RequestAuthentication" => request_authentication(path),
         "Sidecar" => json!({}),
         _ => super::gateway::context(kind, path),
     }
@@ -165,6 +168,24 @@ fn authorization_policy(path: &str) -> Value {
         _ if at("rules[].to") => json!({ "rules": [{ "to": [{ "operation": { "ports": ["1"] } }] }] }),
         _ if at("rules[].when") => json!({ "rules": [{ "when": [{ "key": "source.ip", "values": ["10.0.0.1"] }] }] }),
         _ => json!({}),
+    }
+}
+
+fn request_authentication(path: &str) -> Value {
+    let at = |part: &str| path.starts_with(part);
+    match path {
+        _ if at("targetRef.") => json!({ "targetRef": { "kind": "Service", "name": "reviews" } }),
+        _ if at("targetRefs") => json!({ "targetRefs": [{ "kind": "Service", "name": "reviews" }] }),
+        _ if at("selector") => json!({}),
+        _ if at("jwtRules[].fromHeaders") => {
+            json!({ "jwtRules": [{ "issuer": "i", "fromHeaders": [{ "name": "a" }] }] })
+        }
+        _ if at("jwtRules[].outputClaim") => {
+            json!({ "jwtRules": [{ "issuer": "i", "outputClaimToHeaders": [{ "claim": "c", "header": "h" }] }] })
+        }
+        // What is said of it anyway is what it has by default.
+        "jwtRules[].timeout" => json!({ "jwtRules": [{ "issuer": "i", "timeout": "1s" }] }),
+        _ => json!({ "jwtRules": [{ "issuer": "i" }] }),
     }
 }
 
