@@ -38,4 +38,6 @@ pub mod admin;
 
 pub mod options;
 
+pub mod ca;
+
 pub mod node;

@@ -4,6 +4,7 @@ use clap::Parser;
 use std::process::ExitCode;
 use std::sync::Arc;
 use underpass::admin::{self, AskError, Question};
+use underpass::ca;
 use underpass::model::Severity;
 use underpass::node;
 use underpass::options::{
@@ -15,6 +16,7 @@ use underpass::{analyze, explain, source};
 fn main() -> ExitCode {
     let done = match Options::parse().command {
         Command::Agent(options) => node::run(&options),
+        Command::Ca(options) => ca::run(&options),
         Command::Uninstall(options) => node::uninstall(&options),
         Command::Status(options) => ask(Question::Status, &options),
         Command::Connections(options) => ask(Question::Connections, &options),

@@ -1,7 +1,9 @@
 //! The command line: parsed once, into plain values.
 
+mod ca;
 mod identity;
 
+pub use ca::{CaOptions, KubeOptions};
 pub use identity::IdentityOptions;
 
 use crate::analyze::{Format, Settings};
@@ -26,6 +28,8 @@ pub struct Options {
 pub enum Command {
     /// Run the agent of this node: capture, tunnel, route and measure its pods
     Agent(Box<AgentOptions>),
+    /// Run a certificate authority for the agents of a cluster's nodes (Istio's protocol)
+    Ca(Box<CaOptions>),
     /// Remove what an agent left in the kernel: pins and programs; pods are no longer captured
     Uninstall(UninstallOptions),
     /// Ask a running agent how it is
@@ -124,7 +128,7 @@ pub struct MeshOptions {
     pub network: String,
 }
 
-/// The agent's own listeners.
+/// Listeners for operators.
 #[derive(Clone, Debug, Args)]
 pub struct ListenOptions {
     /// Dumps and log level

@@ -205,9 +205,22 @@ impl Lab {
     /// # Errors
     /// No such agent, or it does not get ready: the message has its log.
     pub fn restart_agent(&mut self, cluster: &str, node: &str, more: &[&str]) -> Result<Agent> {
+        self.restart_agent_as(cluster, node, |args| args.extend(more.iter().map(|arg| (*arg).to_owned())))
+    }
+
+    /// The same with other arguments.
+    ///
+    /// # Errors
+    /// As [`Lab::restart_agent`].
+    pub fn restart_agent_as(
+        &mut self,
+        cluster: &str,
+        node: &str,
+        edit: impl FnOnce(&mut Vec<String>),
+    ) -> Result<Agent> {
         let mut agent = self.agent(cluster, node)?;
         agent.stop(Duration::from_secs(10));
-        agent.record.args.extend(more.iter().map(|arg| (*arg).to_owned()));
+        edit(&mut agent.record.args);
         agent.record.pid = agent.start()?;
         let place = self.record.agents.iter_mut().find(|a| a.cluster == cluster && a.node == node);
         *place.context("no such agent")? = agent.record.clone();

@@ -8,14 +8,16 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use underpass_tests::{Agent, Lab};
 
-use crate::certificates_peer::{STRANGER_ID, Shown, connect_status, greeted, serve_once};
+use crate::certificates_peer::{REVOKED, STRANGER_ID, Shown, connect_status, greeted, revoking, serve_once, tunnel};
 use crate::pair::{self, CLIENT, OUTSIDER, STRANGER, Steps, WEB, at, logged, others_work, status};
 
-const BAD: [(Shown, &str); 4] = [
+const BAD: [(Shown, &str); 6] = [
     (Shown::OtherRoot, "other_root"),
     (Shown::Expired, "expired"),
     (Shown::Named("spiffe://elsewhere.example/ns/default/sa/stranger"), "wrong_trust_domain"),
     (Shown::Nameless, "no_spiffe_id"),
+    (Shown::NotYet, "not_yet_valid"),
+    (Shown::Unlinked, "other_root"),
 ];
 
 #[test]
@@ -39,6 +41,7 @@ fn bad_peers() -> Result<()> {
             bad_server(&lab, (service, port), other, "IDENTITY_ERROR")
         });
     }
+    steps.step("a revoked certificate, on an open tunnel and for a new one", || revoked(&lab));
     steps.step("as server of a good name", || good_server(&lab));
     steps.step("as server of requests: the name of another workload answers 503", || bad_http_server(&mut lab));
     steps.step("garbage on 15008", || garbage(&lab));
@@ -75,6 +78,24 @@ fn bad_client(lab: &Lab, (port, alpn): (u16, &str), (shown, reason): (Shown, &st
     ensure!(line["stage"] == "tunnel" && line["error"].as_str().is_some_and(|error| !error.is_empty()), "{line}");
     ensure!(handshakes(&agent, "inbound", reason)? == count + 1.0, "underpass_handshakes_total{{result={reason:?}}}");
     others_work(lab)
+}
+
+/// The certificate is good, and its tunnel open, until the cluster's list of revoked ones has it.
+fn revoked(lab: &Lab) -> Result<()> {
+    let (agent, to) = (lab.agent_of(WEB)?, at(lab, WEB, 15008)?);
+    let mut open = tunnel(pair::connect(lab, STRANGER, to)?, Shown::Numbered.client(lab, "h2")?)?;
+    let ended = || agent.metrics().map(|all| all.sum("underpass_tunnels_ended_total", &[("reason", "revoked")]));
+    let before = ended()?;
+    let list = lab.record.cacerts("east").join("ca-crl.pem");
+    std::fs::write(&list, revoking(lab, REVOKED)?)?;
+    let (_, end) = pair::drained(&mut open);
+    ensure!(ended()? == before + 1.0, "no tunnel was ended: {end:?}");
+    bad_client(lab, (15008, "h2"), (Shown::Numbered, "revoked"))?;
+    std::fs::remove_file(&list)?;
+    underpass_tests::until("it is believed again", pair::SOON, || {
+        tunnel(pair::connect(lab, STRANGER, to).ok()?, Shown::Numbered.client(lab, "h2").ok()?).ok()
+    })?;
+    good_client(lab)
 }
 
 /// The port is where the tunnel goes.

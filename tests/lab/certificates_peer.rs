@@ -1,14 +1,17 @@
 //! A peer that is not our agent: certificates of every kind, TLS as client and as server, HBONE as client.
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result};
-use rcgen::{CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType};
+use anyhow::{Context, Result, ensure};
+use rcgen::{
+    CertificateParams, CertificateRevocationListParams, DistinguishedName, ExtendedKeyUsagePurpose, Issuer,
+    KeyIdMethod, KeyPair, RevokedCertParams, SanType,
+};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
@@ -30,7 +33,16 @@ pub enum Shown {
     OtherRoot,
     /// One that names no URI.
     Nameless,
+    /// One that begins tomorrow.
+    NotYet,
+    /// A good one, without the intermediate that signed it.
+    Unlinked,
+    /// One with the serial number [`REVOKED`].
+    Numbered,
 }
+
+/// The serial number of [`Shown::Numbered`].
+pub const REVOKED: u64 = 4711;
 
 /// The identity of [`crate::pair::STRANGER`].
 pub const STRANGER_ID: &str = "spiffe://cluster.local/ns/default/sa/stranger";
@@ -48,8 +60,10 @@ impl Shown {
         let issuer = Issuer::from_ca_cert_pem(&read("ca-cert.pem")?, KeyPair::from_pem(&read("ca-key.pem")?)?)?;
         let key = KeyPair::generate()?;
         let mut chain = vec![self.params()?.signed_by(&key, &issuer)?.der().clone()];
-        for certificate in CertificateDer::pem_slice_iter(read("cert-chain.pem")?.as_bytes()) {
-            chain.push(certificate?);
+        if !matches!(self, Self::Unlinked) {
+            for certificate in CertificateDer::pem_slice_iter(read("cert-chain.pem")?.as_bytes()) {
+                chain.push(certificate?);
+            }
         }
         Ok((chain, PrivatePkcs8KeyDer::from(key.serialize_der()).into()))
     }
@@ -57,15 +71,18 @@ impl Shown {
     fn params(self) -> Result<CertificateParams> {
         let mut params = CertificateParams::default();
         let (now, day) = (SystemTime::now(), Duration::from_secs(86_400));
-        let expired = matches!(self, Self::Expired);
-        (params.not_before, params.not_after) = ((now - 2 * day).into(), (now + day).into());
-        if expired {
-            params.not_after = (now - day).into();
-        }
+        (params.not_before, params.not_after) = match self {
+            Self::Expired => ((now - 2 * day).into(), (now - day).into()),
+            Self::NotYet => ((now + day).into(), (now + 2 * day).into()),
+            _ => ((now - 2 * day).into(), (now + day).into()),
+        };
+        params.serial_number = matches!(self, Self::Numbered).then(|| REVOKED.into());
         params.distinguished_name = DistinguishedName::new();
         params.subject_alt_names = match self {
             Self::Named(uri) => vec![SanType::URI(uri.try_into()?)],
-            Self::Expired | Self::OtherRoot => vec![SanType::URI(STRANGER_ID.try_into()?)],
+            Self::Expired | Self::OtherRoot | Self::NotYet | Self::Unlinked | Self::Numbered => {
+                vec![SanType::URI(STRANGER_ID.try_into()?)]
+            }
             Self::Nameless => vec![SanType::DnsName("web.default.svc".try_into()?)],
         };
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
@@ -104,6 +121,38 @@ pub fn greeted(stream: TcpStream, config: Arc<ClientConfig>) -> std::io::Result<
     let client = rustls::ClientConnection::new(config, name).map_err(std::io::Error::other)?;
     stream.set_read_timeout(Some(Duration::from_secs(1)))?;
     StreamOwned::new(client, stream).read(&mut [0; 64])
+}
+
+/// A tunnel on which the server has spoken: HTTP/2 settings are the first that it says.
+pub fn tunnel(stream: TcpStream, config: Arc<ClientConfig>) -> Result<impl Read> {
+    let client = rustls::ClientConnection::new(config, ServerName::try_from("peer.invalid")?)?;
+    stream.set_read_timeout(Some(SOON))?;
+    let mut open = StreamOwned::new(client, stream);
+    open.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")?;
+    ensure!(open.read(&mut [0; 64])? > 0, "the server closed");
+    Ok(open)
+}
+
+/// The cluster's list of revoked certificates, with this serial number in it.
+pub fn revoking(lab: &Lab, serial: u64) -> Result<String> {
+    let read = |name: &str| fs::read_to_string(lab.record.cacerts("east").join(name));
+    let issuer = Issuer::from_ca_cert_pem(&read("ca-cert.pem")?, KeyPair::from_pem(&read("ca-key.pem")?)?)?;
+    let now = SystemTime::now();
+    let revoked = RevokedCertParams {
+        serial_number: serial.into(),
+        revocation_time: now.into(),
+        reason_code: None,
+        invalidity_date: None,
+    };
+    let list = CertificateRevocationListParams {
+        this_update: now.into(),
+        next_update: (now + Duration::from_secs(3600)).into(),
+        crl_number: 1.into(),
+        issuing_distribution_point: None,
+        revoked_certs: vec![revoked],
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    Ok(list.signed_by(&issuer)?.pem()?)
 }
 
 /// Takes one connection in a pod that has no agent: what it got after the handshake, or why there was none.

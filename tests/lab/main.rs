@@ -1,5 +1,7 @@
 //! The lab tier: whole clusters, real programs, real clients.
 
+mod authority;
+mod authority_peer;
 mod authorization;
 mod authorization_open;
 mod authorization_probe;

@@ -28,6 +28,7 @@ const ROWS: &[(&str, u8)] = &[
     ("explain", 6),
     ("admin", 7),
     ("options", 7),
+    ("ca", 8),
     ("node", 8),
 ];
 
@@ -35,8 +36,8 @@ const ROWS: &[(&str, u8)] = &[
 const CRATES: &[(&str, &[&str])] = &[
     ("aya", &["capture"]),
     ("kube", &["source"]),
-    ("tonic", &["identity/remote"]),
-    ("hyper", &["tunnel", "relay/http", "admin", "identity/remote"]),
+    ("tonic", &["identity/remote", "ca"]),
+    ("hyper", &["tunnel", "relay/http", "admin", "identity/remote", "ca"]),
     ("h2", &["tunnel", "relay/http", "admin"]),
 ];
 

@@ -16,6 +16,7 @@ pub mod report;
 pub mod store;
 pub mod tls;
 pub mod verify;
+pub mod voluntary;
 
 pub use authority::{Authority, AuthorityError};
 pub use bundle::{CrlFile, Federated, TrustOptions};

@@ -6,8 +6,8 @@ use super::tls;
 use crate::vocab::SpiffeId;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::ClientConfig;
 use rustls::pki_types::{InvalidDnsNameError, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -191,15 +191,7 @@ impl Remote {
 
     /// No certificate of ours: the token says who we are, also when there is none yet.
     fn client(&self) -> Result<Arc<ClientConfig>, RemoteError> {
-        let mut roots = RootCertStore::empty();
-        for root in certificates_in(&self.options.root_cert)? {
-            roots.add(root)?;
-        }
-        let config = ClientConfig::builder_with_provider(tls::provider());
-        let config = config.with_protocol_versions(&[&rustls::version::TLS13])?;
-        let mut config = config.with_root_certificates(roots).with_no_client_auth();
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        Ok(Arc::new(config))
+        Ok(tls::client_of(&certificates_in(&self.options.root_cert)?, &[b"h2"])?)
     }
 }
 

@@ -7,7 +7,8 @@ use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider, kx_group};
 use rustls::server::NoServerSessionStorage;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::TLS13;
-use rustls::{ClientConfig, ServerConfig};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls_pki_types::CertificateDer;
 use std::sync::Arc;
 
 /// aws-lc-rs, passed explicitly to every configuration: a process-wide default is a hidden dependency.
@@ -48,6 +49,19 @@ pub(super) fn client(
     config.enable_sni = false;
     config.resumption = Resumption::disabled();
     config.enable_secret_extraction = true;
+    Ok(Arc::new(config))
+}
+
+/// A client of an ordinary server, whose certificate names its host, under these roots; it shows none itself.
+///
+/// # Errors
+/// A root that is none.
+pub fn client_of(roots: &[CertificateDer<'_>], alpn: &[&[u8]]) -> Result<Arc<ClientConfig>, rustls::Error> {
+    let mut believed = RootCertStore::empty();
+    roots.iter().try_for_each(|root| believed.add(root.clone().into_owned()))?;
+    let config = ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13])?;
+    let mut config = config.with_root_certificates(believed).with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     Ok(Arc::new(config))
 }
 

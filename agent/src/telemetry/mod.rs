@@ -20,7 +20,7 @@ mod upstreams;
 
 pub use access::AccessLog;
 pub use agent::{Agent, SessionOpen, Sessions};
-pub use exposition::CONTENT_TYPE;
+pub use exposition::{CONTENT_TYPE, Kind, Labels, Page};
 pub use live::ConnectionRow;
 #[cfg(test)]
 pub(crate) use logging::build;
