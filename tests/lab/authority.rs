@@ -158,7 +158,7 @@ fn killed(lab: &Lab, ca: &mut Authority) -> Result<()> {
     let before = serial(lab).context("a serial number")?;
     ca.kill();
     sleep(LIFETIME / 4);
-    ca.start_again(lab)?;
+    ca.start_again()?;
     until("another certificate", LIFETIME, || serial(lab).filter(|serial| *serial != before))?;
     load.unhurt();
     Ok(())
@@ -172,7 +172,7 @@ fn away(lab: &Lab, ca: &mut Authority) -> Result<()> {
     let failures =
         lab.agent_of(CLIENT)?.metrics()?.sum("underpass_certificate_requests_total", &[("result", "unreachable")]);
     ensure!(failures > 0.0, "underpass_certificate_requests_total{{result=\"unreachable\"}}");
-    ca.start_again(lab)?;
+    ca.start_again()?;
     until("the mesh answers", LIFETIME * 4, || (status(lab, CLIENT, SHOP).ok()? == 200).then_some(()))
 }
 

@@ -64,7 +64,7 @@ impl Authority {
             API,
             &path(ca.dir.join("tokens.json")),
         ])?;
-        ca.start_again(lab)?;
+        ca.start_again()?;
         Ok(ca)
     }
 
@@ -75,7 +75,7 @@ impl Authority {
     }
 
     /// Starts the authority, which was killed.
-    pub fn start_again(&mut self, _: &Lab) -> Result<()> {
+    pub fn start_again(&mut self) -> Result<()> {
         let program = install::built("underpass").display().to_string();
         let words: Vec<&str> =
             [program.as_str(), "ca"].into_iter().chain(self.args.iter().map(String::as_str)).collect();

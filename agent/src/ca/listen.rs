@@ -94,7 +94,10 @@ async fn connection(
             tracing::warn!(from = %address, %error, "TLS handshake failed");
             return Ok(());
         }
-        Err(_) => return Ok(desk.counts.count("handshake_timeout")),
+        Err(_) => {
+            desk.counts.count("handshake_timeout");
+            return Ok(());
+        }
     };
     let chain = stream.get_ref().1.peer_certificates().map(<[_]>::to_vec).unwrap_or_default();
     let asked = Asked { desk, peer: Arc::new(Peer { address, chain }) };
