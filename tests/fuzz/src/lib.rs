@@ -4,6 +4,7 @@
 //! `tests/smoke.rs` feeds each for a moment with mutations of its corpus; the binary, built by `cargo xtask test slow`,
 //! lets libFuzzer search by coverage.
 
+mod exchanges;
 mod manifests;
 pub mod mutate;
 mod requests;
@@ -21,11 +22,12 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     Target { name: "manifests", run: manifests::whole },
     Target { name: "virtual-service", run: manifests::virtual_service },
     Target { name: "destination-rule", run: manifests::destination_rule },
     Target { name: "http-route", run: manifests::http_route },
+    Target { name: "exchanges", run: exchanges::carried },
     Target { name: "requests", run: requests::routed },
     Target { name: "frames", run: tunnels::frames },
     Target { name: "records", run: tunnels::records },
