@@ -1,4 +1,5 @@
-//! `--only policy`: what a connection and a changed policy cost beside AuthorizationPolicies for other workloads.
+//! `--only policy`: what a connection, a request and a changed policy cost beside AuthorizationPolicies for other
+//! workloads.
 
 use std::fmt::Write;
 use std::fs;
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use underpass_tests::{Agent, Lab};
+use underpass_tests::{Agent, Lab, until};
 
 use super::config::changes::{self, Measured};
 
@@ -19,6 +20,11 @@ const EACH: u32 = 5;
 const NAMESPACES: u32 = 100;
 /// Connections whose cost is taken. The decision is one of the smallest parts of it.
 const CONNECTIONS: u32 = 5000;
+/// Requests on kept connections, the same.
+const REQUESTS: u32 = 20_000;
+/// What connections are allowed by, and what requests.
+const OF_CONNECTIONS: &str = "ports: ['8080']";
+const OF_REQUESTS: &str = "ports: ['8080'], methods: [GET, HEAD], paths: ['/', '/reviews/{*}']";
 const PODS: u32 = u32::from_be_bytes([100, 64, 0, 0]);
 
 /// Measures, prints the table, returns the JSON.
@@ -47,6 +53,7 @@ fn measure(lab: &mut Lab, dir: &Path, workloads: u32) -> Result<Measured> {
     let _ = fs::remove_dir_all(dir);
     fs::create_dir_all(dir)?;
     fs::write(dir.join("mesh.yaml"), mesh(workloads))?;
+    fs::write(dir.join("own.yaml"), own(OF_CONNECTIONS))?;
     for n in 0..workloads * EACH {
         fs::write(dir.join(format!("p{n}.yaml")), policy(n, workloads, "*/sa/a"))?;
     }
@@ -54,7 +61,10 @@ fn measure(lab: &mut Lab, dir: &Path, workloads: u32) -> Result<Measured> {
     let agent = lab.restart_agent("east", "east-1", &[])?;
     let start = started.elapsed().as_secs_f64();
     std::thread::sleep(Duration::from_secs(4));
-    let connection = connections(lab, &agent)?;
+    let connection = cost(lab, &agent, &["--new-connection", "true"], CONNECTIONS)?;
+    fs::write(dir.join("own.yaml"), own(OF_REQUESTS))?;
+    until("requests are decided about", Duration::from_secs(10), || post_is_refused(lab).then_some(()))?;
+    let request = cost(lab, &agent, &[], REQUESTS)?;
     let idle = changes::idle(&agent);
     let change = |n: u32, round: bool| {
         let account = if round { "*/sa/b" } else { "*/sa/c" };
@@ -68,6 +78,7 @@ fn measure(lab: &mut Lab, dir: &Path, workloads: u32) -> Result<Measured> {
         ("workloads", f64::from(workloads)),
         ("start_s", start),
         ("connection_cpu_us", connection),
+        ("request_cpu_us", request),
         ("policy_to_snapshot_p50_ms", p50),
         ("policy_to_snapshot_p95_ms", p95),
         ("policy_cpu_ms", cpu),
@@ -75,25 +86,30 @@ fn measure(lab: &mut Lab, dir: &Path, workloads: u32) -> Result<Measured> {
     ])
 }
 
-/// Processor time of the agent for one connection with a request, both pods being of its node, in microseconds.
-fn connections(lab: &Lab, agent: &Agent) -> Result<f64> {
-    let count = CONNECTIONS.to_string();
+/// Processor time of the agent for one request, both pods being of its node, in microseconds.
+fn cost(lab: &Lab, agent: &Agent, more: &[&str], requests: u32) -> Result<f64> {
+    let count = requests.to_string();
     let ask = |count: &str| {
-        let words = ["load", "--url", "http://near:8080/", "--new-connection", "true", "--concurrency", "8"];
-        lab.client("east/default/client", &[&words[..], &["--requests", count]].concat())
+        let words = ["load", "--url", "http://near:8080/", "--concurrency", "8", "--requests", count];
+        lab.client("east/default/client", &[&words[..], more].concat())
     };
     ask("200")?;
     let before = agent.cpu_seconds();
     let seen = ask(&count)?;
-    ensure!(seen["statuses"]["200"] == CONNECTIONS, "not all were answered: {seen}");
-    Ok((agent.cpu_seconds() - before) / f64::from(CONNECTIONS) * 1e6)
+    ensure!(seen["statuses"]["200"] == requests, "not all were answered: {seen}");
+    Ok((agent.cpu_seconds() - before) / f64::from(requests) * 1e6)
+}
+
+fn post_is_refused(lab: &Lab) -> bool {
+    let words = ["curl", "-s", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}", "-d", "x", "http://near:8080/"];
+    lab.exec_ok("east/default/client", &words).is_ok_and(|status| status == "403")
 }
 
 fn namespace(workload: u32) -> String {
     format!("team{}", workload % NAMESPACES)
 }
 
-/// The pods, and beside them as many policies for the server that is asked as each of them has.
+/// The pods.
 fn mesh(workloads: u32) -> String {
     let mut text = String::new();
     // Writing to a string does not fail.
@@ -109,16 +125,24 @@ status: {{phase: Running, podIP: {ip}, podIPs: [{{ip: {ip}}}], conditions: [{{ty
 ---"
         );
     }
-    let own = |at| object(&format!("own{at}"), "default", "near", if at == 0 { "*" } else { "*/sa/nobody" });
-    (0..EACH).map(own).fold(text, |text, one| text + &one + "---\n")
+    text
+}
+
+/// As many policies for the server that is asked as each of the others has; the first lets in.
+fn own(to: &str) -> String {
+    let one = |at| {
+        let account = if at == 0 { "*" } else { "*/sa/nobody" };
+        object((&format!("own{at}"), "default", "near"), account, to)
+    };
+    (0..EACH).map(one).fold(String::new(), |text, one| text + &one + "---\n")
 }
 
 fn policy(n: u32, workloads: u32, account: &str) -> String {
     let workload = n % workloads;
-    object(&format!("p{n}"), &namespace(workload), &format!("w{workload}"), account)
+    object((&format!("p{n}"), &namespace(workload), &format!("w{workload}")), account, OF_CONNECTIONS)
 }
 
-fn object(name: &str, namespace: &str, app: &str, account: &str) -> String {
+fn object((name, namespace, app): (&str, &str, &str), account: &str, to: &str) -> String {
     format!(
         "apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
@@ -127,7 +151,7 @@ spec:
   selector: {{matchLabels: {{app: {app}}}}}
   rules:
   - from: [{{source: {{principals: ['{account}']}}}}]
-    to: [{{operation: {{ports: ['8080']}}}}]
+    to: [{{operation: {{{to}}}}}]
 "
     )
 }
