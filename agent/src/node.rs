@@ -93,6 +93,7 @@ impl Node {
             hbone: Default::default(),
             originator: Default::default(),
             keys: Default::default(),
+            authorizers: Default::default(),
             requests: Default::default(),
             telemetry: Telemetry::new(&telemetry::Config {
                 access_log: options.log.access_log.clone(),
@@ -198,6 +199,7 @@ impl Node {
 
     fn sweep(&self) {
         self.mesh.sessions.sweep();
+        self.mesh.authorizers.sweep();
         self.forget_far(&self.mesh.snapshots.snapshot());
         self.mesh.telemetry.sweep();
     }

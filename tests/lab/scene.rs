@@ -55,7 +55,7 @@ pub fn apply(lab: &mut Lab, text: &str) {
 
 /// References that lead out of a text, and rules that are to answer 500.
 const EXPECTED: &str = "missing-parent,missing-target,missing-credential,missing-secret,missing-host,missing-subset,\
-                         missing-backend,missing-port,missing-delegate,unsupported-filter,invalid-kind,not-granted";
+                         missing-backend,missing-provider,missing-port,missing-delegate,unsupported-filter,invalid-kind,not-granted";
 
 /// `underpass analyze` finds no error but those of references to what an earlier text brought, and those that tests are after.
 fn assert_right(text: &str) {

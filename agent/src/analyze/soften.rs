@@ -28,6 +28,7 @@ pub(super) fn soften(findings: &mut [Finding], objects: &Objects<'_>, facts: &Fa
     places.extend(facts.declared.iter().flat_map(named));
     for finding in findings.iter_mut().filter(|finding| finding.code.starts_with("missing-")) {
         let hint = match (finding.code, places.get(&finding.at)) {
+            ("missing-provider", _) => object_hint(&["ConfigMap"], "istio-system", facts),
             ("missing-host", None) => Some(outside("", facts)),
             ("missing-host", Some(Referred::Host(host))) => host_hint(host, facts),
             (code, Some(Referred::Object(kinds, namespace))) if OBJECTS.contains(&code) => {

@@ -46,8 +46,9 @@ struct Admitted {
 pub enum Carried {
     /// They go to the application; nobody has looked at them.
     Unheard,
-    /// They go to the application, and are no requests. The name in the client's TLS hello, if there is one.
-    Opaque(Option<Arc<str>>),
+    /// They go to the application, and are no requests. The name in the client's TLS hello, if there is one, and the
+    /// external authorizers that allow it.
+    Opaque(Option<Arc<str>>, Arc<[Arc<str>]>),
     /// Each request is decided about by itself.
     Requests,
 }
@@ -120,7 +121,9 @@ impl Admitted {
         let connection = Connection::new(&self.peer, self.source, self.destination);
         let failed = match &self.carried {
             Carried::Unheard => admit::unheard(now, workload, &connection).err()?,
-            Carried::Opaque(sni) => admit::decide(now, workload, &connection.with_sni(sni.as_deref())).outcome.err()?,
+            Carried::Opaque(sni, asked) => {
+                admit::decide(now, workload, &connection.with_sni(sni.as_deref()), asked).unasked().err()?
+            }
             Carried::Requests => admit::denial(now, workload, &connection)?,
         };
         Some(Failed { reason: format!("{}; it was open when that changed", failed.reason), ..failed })

@@ -23,8 +23,8 @@ pub enum Admission {
 pub enum Otherwise {
     /// It may still be let in: the application may be asked for a connection, and may speak first.
     Open,
-    /// It is denied: nothing of it is to reach the application before it is a request.
-    Denied,
+    /// It is denied, or somebody is to be asked first: nothing of it is to reach the application before that is known.
+    Later,
 }
 
 /// Decides about a connection of which no byte was looked at. `record` is the destination's.
@@ -60,8 +60,8 @@ pub fn connection(
     if !by_requests {
         return Ok(Admission::Bytes(held));
     }
-    let open = decide(now, destination, connection).outcome.is_ok();
-    Ok(Admission::Requests(held, if open { Otherwise::Open } else { Otherwise::Denied }))
+    let open = decide(now, destination, connection, &[]).unasked().is_ok();
+    Ok(Admission::Requests(held, if open { Otherwise::Open } else { Otherwise::Later }))
 }
 
 /// Whether tokens of requests are verified.
@@ -74,7 +74,7 @@ fn takes_tokens(now: &Snapshot, destination: &Workload, connection: &Connection<
 /// # Errors
 /// It may not, or it would have to be looked at.
 pub fn unheard(now: &Snapshot, destination: &Workload, connection: &Connection<'_>) -> Result<(), Failed> {
-    decide(now, destination, connection).outcome?;
+    decide(now, destination, connection, &[]).unasked()?;
     match takes_tokens(now, destination, connection) {
         true => Err(Failed::new(Stage::Policy, "DENY", "a RequestAuthentication came, and it was not looked into")),
         false => Ok(()),
@@ -83,25 +83,43 @@ pub fn unheard(now: &Snapshot, destination: &Workload, connection: &Connection<'
 
 /// What was decided.
 pub struct Decided {
-    /// Whether it may.
-    pub outcome: Result<(), Failed>,
+    /// Whom to ask first, if anybody; or that it may not.
+    pub outcome: Result<Vec<Arc<str>>, Failed>,
     /// What policies have to say that decide nothing.
     pub reports: Vec<Report>,
 }
 
-/// The decision about a connection that is carried as bytes.
-pub fn decide(now: &Snapshot, destination: &Workload, connection: &Connection<'_>) -> Decided {
-    let first = policy::authorize_inbound(&now.policies, destination, connection);
-    let decision = match first.verdict {
-        Verdict::Undecided => policy::authorize_opaque(&now.policies, destination, connection, Asked::No),
-        _ => first,
-    };
-    let outcome = match decision.verdict {
-        Verdict::Allowed { .. } => Ok(()),
-        Verdict::Denied(denied) => Err(refused(denied)),
-        Verdict::Undecided | Verdict::Ask(_) => {
-            Err(Failed::new(Stage::Policy, "DENY", "an external authorizer is to be asked, and there is none"))
+impl Decided {
+    /// What it is where nobody can be asked.
+    ///
+    /// # Errors
+    /// It may not, or somebody would have to be asked.
+    pub fn unasked(self) -> Result<(), Failed> {
+        match self.outcome?.first() {
+            Some(name) => {
+                let reason = format!("the external authorizer {name} is to be asked, and was not");
+                Err(Failed::new(Stage::Policy, "DENY", reason))
+            }
+            None => Ok(()),
         }
+    }
+}
+
+/// The decision about a connection that is carried as bytes. `asked` are the external authorizers that allow it.
+pub fn decide(now: &Snapshot, destination: &Workload, connection: &Connection<'_>, asked: &[Arc<str>]) -> Decided {
+    let opaque = |asked| policy::authorize_opaque(&now.policies, destination, connection, asked);
+    let mut decision = policy::authorize_inbound(&now.policies, destination, connection);
+    if matches!(decision.verdict, Verdict::Undecided) {
+        decision = opaque(Asked::No);
+    }
+    if matches!(&decision.verdict, Verdict::Ask(names) if names.iter().all(|name| asked.contains(name))) {
+        decision = opaque(Asked::Passed);
+    }
+    let outcome = match decision.verdict {
+        Verdict::Allowed { .. } => Ok(Vec::new()),
+        Verdict::Ask(names) => Ok(names),
+        Verdict::Denied(denied) => Err(refused(denied)),
+        Verdict::Undecided => Err(Failed::new(Stage::Policy, "DENY", "it is not decided")),
     };
     Decided { outcome, reports: decision.reports }
 }

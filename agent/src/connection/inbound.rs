@@ -210,7 +210,7 @@ impl Server {
         let (address, client) = (connection.destination, connection.source);
         let (held, app) = match admission {
             Admission::Bytes(held) => return Ok(Admitted::Bytes(self.application(address, client).await?, held)),
-            Admission::Requests(held, Otherwise::Denied) => (held, None),
+            Admission::Requests(held, Otherwise::Later) => (held, None),
             Admission::Requests(held, Otherwise::Open) => (held, Some(self.application(address, client).await?)),
         };
         let (mesh, way, peer) = (Arc::clone(mesh), Way::Inside(Arc::clone(&self.pod)), connection.peer.clone());

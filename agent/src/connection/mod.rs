@@ -17,7 +17,7 @@ mod serve_hbone;
 mod serve_sessions;
 
 pub use admissions::Admissions;
-pub use destination::KeyStore;
+pub use destination::{Authorizers, KeyStore};
 pub use failed::Failed;
 pub use pods::Pods;
 pub use requests::Requests;
@@ -69,6 +69,8 @@ pub struct Mesh {
     pub originator: Originator,
     /// Keys of those who issue tokens.
     pub keys: KeyStore,
+    /// Connections to external authorizers.
+    pub authorizers: Authorizers,
     /// Upstream HTTP connections.
     pub requests: Arc<RequestPool<Requests>>,
     /// Metrics and access log.

@@ -1,9 +1,9 @@
 //! What `source` says and `snapshot` assembles: one object came, changed or went.
 
 use super::{
-    AuthorizationPolicy, BackendTlsPolicy, Credential, CredentialKind, DestinationRule, EndpointSlice, GatewayRoute,
-    ObjectId, PeerAuthentication, ReferenceGrant, RequestAuthentication, RouteKind, Service, Sidecar, VirtualService,
-    Workload,
+    AuthorizationPolicy, BackendTlsPolicy, Credential, CredentialKind, DestinationRule, EndpointSlice,
+    ExtensionProviders, GatewayRoute, ObjectId, PeerAuthentication, ReferenceGrant, RequestAuthentication, RouteKind,
+    Service, Sidecar, VirtualService, Workload,
 };
 use crate::vocab::ClusterName;
 
@@ -79,6 +79,8 @@ pub enum Object {
     BackendTlsPolicy(BackendTlsPolicy),
     /// A Secret or ConfigMap with keys or certificates.
     Credential(Credential),
+    /// The ConfigMap that is the mesh's own.
+    ExtensionProviders(ExtensionProviders),
 }
 
 /// One step from a configuration to the next.

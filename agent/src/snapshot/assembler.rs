@@ -102,6 +102,7 @@ impl Assembler {
             authentications: self.index.authentications.clone(),
             statuses: self.statuses.clone(),
             credentials: self.index.credentials.clone(),
+            providers: self.index.providers.clone(),
         };
         (Arc::new(snapshot), self.findings.list())
     }
@@ -276,6 +277,11 @@ impl Assembler {
             let rule = self.index.originating.get(id);
             let found = rule.map(|rule| origination::findings(rule, &self.index.credentials)).unwrap_or_default();
             self.findings.set(Place::Origination(id.clone()), found);
+        }
+        for id in &dirty.asking {
+            let policy = self.index.asking.get(id);
+            let found = policy.and_then(|policy| checks::provider(policy, self.index.providers.as_deref()));
+            self.findings.set(Place::Asking(id.clone()), found.into_iter().collect());
         }
         for (root, found) in &dirty.roots {
             self.findings.set(Place::Root(root.clone()), found.clone());

@@ -55,10 +55,7 @@ impl Snapshot {
         all.filter(move |policy| match &policy.selection {
             Selection::All => true,
             Selection::Labels(labels) => labels.iter().all(|(key, value)| workload.label(key) == Some(value)),
-            Selection::Services(hosts) => hosts.iter().any(|host| {
-                let ports = self.routes.hosts.get(host).into_iter().flat_map(|one| one.backends().ports());
-                ports.into_iter().any(|port| port.whole.group.ready().iter().any(|one| one.address == address))
-            }),
+            Selection::Services(hosts) => hosts.iter().any(|host| self.leads_to(host, address)),
             Selection::Nothing => false,
         })
     }

@@ -1,6 +1,10 @@
 //! What contradicts itself between objects.
 
-use crate::model::{DestinationRule, Finding, PeerAuthentication, Scope, Severity, VirtualService, Workload};
+use crate::model::authorization_policy::Action;
+use crate::model::{
+    AuthorizationPolicy, DestinationRule, ExtensionProviders, Finding, PeerAuthentication, Scope, Severity,
+    VirtualService, Workload,
+};
 use crate::route::Frontend;
 use crate::route::frontend::routes_requests;
 use crate::vocab::{ClusterName, Hostname, Namespace};
@@ -144,4 +148,18 @@ pub(super) fn policies(policies: &[&Arc<PeerAuthentication>]) -> Vec<Finding> {
         finding(Severity::Error, "conflict", &other.origin, message)
     };
     whole.map(finding).collect()
+}
+
+/// A policy with the action CUSTOM, and nobody who can be asked.
+pub(super) fn provider(policy: &AuthorizationPolicy, providers: Option<&ExtensionProviders>) -> Option<Finding> {
+    let Action::Custom(name) = &policy.action else { return None };
+    if providers.is_some_and(|providers| providers.authorizers.contains_key(name)) {
+        return None;
+    }
+    let message = format!(
+        "AuthorizationPolicy {}: MeshConfig has no external authorizer {name}: what the rules match is denied; name it in \
+         extensionProviders of the ConfigMap istio",
+        policy.id
+    );
+    Some(finding(Severity::Error, "missing-provider", &policy.origin, message))
 }

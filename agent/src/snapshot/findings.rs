@@ -26,6 +26,8 @@ pub(super) enum Place {
     DestinationRules(Hostname),
     /// What a DestinationRule names for its TLS.
     Origination(ObjectId),
+    /// Whom an AuthorizationPolicy has asked.
+    Asking(ObjectId),
     /// The PeerAuthentications of a namespace; the mesh-wide ones under `""`.
     Policies(Namespace),
     /// The routes of the Gateway API of a Service.

@@ -227,6 +227,7 @@ pub fn key(object: &Object) -> ObjectKey {
         Object::GatewayRoute(one) => (LOCAL.into(), Kind::Route(one.id.kind), one.id.id.clone()),
         Object::ReferenceGrant(one) => (LOCAL.into(), Kind::ReferenceGrant, one.id.clone()),
         Object::Credential(_) => panic!("a credential has no name of its own"),
+        Object::ExtensionProviders(one) => (LOCAL.into(), Kind::Credential(CredentialKind::ConfigMap), one.id.clone()),
         Object::BackendTlsPolicy(one) => (LOCAL.into(), Kind::BackendTlsPolicy, one.id.clone()),
     };
     ObjectKey { cluster, kind, id }

@@ -7,10 +7,11 @@ use super::delegates::{Delegates, Turn, delegates_of, is_delegate};
 use super::many::Many;
 use super::origination;
 use super::routes::RouteIndex;
+use crate::model::authorization_policy::Action;
 use crate::model::{
-    AuthorizationPolicy, BackendTlsPolicy, Change, Credential, CredentialId, DestinationRule, EndpointSlice, Finding,
-    GatewayRoute, Kind, Object, ObjectId, ObjectKey, PeerAuthentication, ReferenceGrant, RequestAuthentication,
-    RouteId, Scope, Service, ServiceKind, Sidecar, VirtualService, Workload,
+    AuthorizationPolicy, BackendTlsPolicy, Change, Credential, CredentialId, DestinationRule, EndpointSlice,
+    ExtensionProviders, Finding, GatewayRoute, Kind, Object, ObjectId, ObjectKey, PeerAuthentication, ReferenceGrant,
+    RequestAuthentication, RouteId, Scope, Service, ServiceKind, Sidecar, VirtualService, Workload,
 };
 use crate::route::host::{covers, patterns};
 use crate::vocab::{ClusterName, Hostname, Namespace, WorkloadId};
@@ -51,6 +52,10 @@ pub(super) struct Index {
     pub(super) credentials: imbl::HashMap<CredentialId, Arc<Credential>>,
     /// DestinationRules that speak TLS of their own.
     pub(super) originating: BTreeMap<ObjectId, Arc<DestinationRule>>,
+    /// Policies that have external authorizers asked.
+    pub(super) asking: BTreeMap<ObjectId, Arc<AuthorizationPolicy>>,
+    /// The external authorizers.
+    pub(super) providers: Option<Arc<ExtensionProviders>>,
     objects: HashMap<ObjectKey, Stored>,
     dirty: Dirty,
 }
@@ -77,6 +82,8 @@ pub(super) struct Dirty {
     pub(super) tls: BTreeMap<ObjectId, Option<Arc<BackendTlsPolicy>>>,
     /// DestinationRules whose credentials are looked for again.
     pub(super) originating: BTreeSet<ObjectId>,
+    /// Policies whose external authorizers are looked for again.
+    pub(super) asking: BTreeSet<ObjectId>,
 }
 
 #[derive(Clone)]
@@ -94,6 +101,7 @@ enum Stored {
     Sidecar(Arc<Sidecar>),
     BackendTlsPolicy(Arc<BackendTlsPolicy>),
     Credential(Arc<Credential>),
+    ExtensionProviders(Arc<ExtensionProviders>),
 }
 
 impl Index {
@@ -117,6 +125,8 @@ impl Index {
             delegates: Delegates::default(),
             credentials: imbl::HashMap::new(),
             originating: BTreeMap::new(),
+            asking: BTreeMap::new(),
+            providers: None,
             objects: HashMap::new(),
             dirty: Dirty::default(),
         }
@@ -175,12 +185,19 @@ impl Index {
             Stored::VirtualService(rules) => self.virtual_service(rules, present),
             Stored::DestinationRule(rule) => self.destination_rule(rule, present),
             Stored::PeerAuthentication(policy) => self.policy(policy, present),
-            Stored::AuthorizationPolicy(policy) => self.authorizations.policy(policy, present),
+            Stored::AuthorizationPolicy(policy) => {
+                self.asking(policy, present);
+                self.authorizations.policy(policy, present);
+            }
             Stored::RequestAuthentication(policy) => self.authentications.set(policy, present),
             Stored::GatewayRoute(route) => self.routes.route(route, present, &mut self.dirty),
             Stored::Sidecar(sidecar) => self.sidecar(sidecar, present),
             Stored::ReferenceGrant(grant) => self.routes.grant(grant, present, &mut self.dirty),
             Stored::Credential(credential) => self.credential(key, credential, present),
+            Stored::ExtensionProviders(providers) => {
+                self.providers = present.then(|| Arc::clone(providers));
+                self.dirty.asking.extend(self.asking.keys().cloned());
+            }
             Stored::BackendTlsPolicy(policy) => self.routes.tls(policy, present, &mut self.dirty),
         }
     }
@@ -280,6 +297,16 @@ impl Index {
         self.dirty.originating.extend(self.originating.keys().cloned());
     }
 
+    fn asking(&mut self, policy: &Arc<AuthorizationPolicy>, present: bool) {
+        if matches!(policy.action, Action::Custom(_)) {
+            match present {
+                true => self.asking.insert(policy.id.clone(), Arc::clone(policy)),
+                false => self.asking.remove(&policy.id),
+            };
+            self.dirty.asking.insert(policy.id.clone());
+        }
+    }
+
     fn policy(&mut self, policy: &Arc<PeerAuthentication>, present: bool) {
         let namespace = match policy.scope {
             Scope::Mesh => "".into(),
@@ -334,6 +361,7 @@ impl Stored {
             (Self::Sidecar(one), Self::Sidecar(other)) => one == other,
             (Self::BackendTlsPolicy(one), Self::BackendTlsPolicy(other)) => one == other,
             (Self::Credential(one), Self::Credential(other)) => one == other,
+            (Self::ExtensionProviders(one), Self::ExtensionProviders(other)) => one == other,
             _ => false,
         }
     }
@@ -355,6 +383,7 @@ impl From<Object> for Stored {
             Object::Sidecar(one) => Self::Sidecar(Arc::new(one)),
             Object::BackendTlsPolicy(one) => Self::BackendTlsPolicy(Arc::new(one)),
             Object::Credential(one) => Self::Credential(Arc::new(one)),
+            Object::ExtensionProviders(one) => Self::ExtensionProviders(Arc::new(one)),
         }
     }
 }

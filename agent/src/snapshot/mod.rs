@@ -28,11 +28,11 @@ pub use publish::{Closed, Publisher, Reader};
 pub use routes::status::{Condition, Object, Standing, Statuses};
 pub use workloads::Workloads;
 
-use crate::model::Workload;
+use crate::model::{Authorizer, ExtensionProviders, Workload};
 use crate::policy::PolicyTable;
 use crate::route::RouteTable;
-use crate::vocab::{ClusterName, NodeName, WorkloadId};
-use std::net::IpAddr;
+use crate::vocab::{ClusterName, Hostname, NodeName, WorkloadId};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// One generation of configuration. It shares with the one before all that did not change.
@@ -52,6 +52,8 @@ pub struct Snapshot {
     pub statuses: Statuses,
     /// Keys and certificates that rules name. Never shown.
     pub credentials: Credentials,
+    /// The external authorizers.
+    pub providers: Option<Arc<ExtensionProviders>>,
 }
 
 impl Snapshot {
@@ -65,6 +67,7 @@ impl Snapshot {
             authentications: Authentications::default(),
             statuses: Statuses::default(),
             credentials: Credentials::default(),
+            providers: None,
         }
     }
 
@@ -76,6 +79,17 @@ impl Snapshot {
     /// A pod by name.
     pub fn workload(&self, id: &WorkloadId) -> Option<&Arc<Workload>> {
         self.workloads.by_id(id)
+    }
+
+    /// An external authorizer by its name.
+    pub fn authorizer(&self, name: &str) -> Option<&Arc<Authorizer>> {
+        self.providers.as_ref()?.authorizers.get(name)
+    }
+
+    /// Whether a Service leads to an address.
+    pub fn leads_to(&self, host: &Hostname, address: SocketAddr) -> bool {
+        let ports = self.routes.hosts.get(host).into_iter().flat_map(|one| one.backends().ports());
+        ports.into_iter().any(|port| port.whole.group.ready().iter().any(|one| one.address == address))
     }
 
     /// The pods of a node, by namespace and name.

@@ -8,11 +8,11 @@ use super::path::Path;
 use super::schema::{METADATA, nearest};
 use super::yaml::{self, Node, SyntaxError};
 use super::{
-    Scope, authorization_policy, credential, destination_rule, endpoint_slice, gateway, name, namespace, node,
-    peer_authentication, pod, request_authentication, salvage,
+    Scope, authorization_policy, credential, destination_rule, endpoint_slice, gateway, mesh_config, name, namespace,
+    node, peer_authentication, pod, request_authentication, salvage,
 };
 use super::{service, sidecar, split, virtual_service};
-use crate::model::{Kind, ObjectId, Severity};
+use crate::model::{CredentialKind, Kind, ObjectId, Severity};
 use serde_json::Value;
 
 /// Where an object is that does not say.
@@ -163,6 +163,9 @@ fn content_of(scope: &Scope<'_>, kind: ItemKind, raw: &Raw<'_>, notes: &mut Note
         ItemKind::Mesh(Kind::DestinationRule) => destination_rule::read(scope, raw, notes),
         ItemKind::Mesh(Kind::Route(kind)) => gateway::route(kind, scope, raw, notes),
         ItemKind::Mesh(Kind::ReferenceGrant) => gateway::reference_grant(raw, notes),
+        ItemKind::Mesh(Kind::Credential(CredentialKind::ConfigMap)) if mesh_config::is_it(scope, &raw.id) => {
+            mesh_config::read(scope, raw, notes)
+        }
         ItemKind::Mesh(Kind::Credential(kind)) => credential::read(kind, raw, notes),
         ItemKind::Mesh(Kind::BackendTlsPolicy) => gateway::backend_tls_policy(scope, raw, notes),
         ItemKind::Mesh(Kind::Sidecar) => sidecar::read(scope, raw, notes),

@@ -18,6 +18,7 @@ mod gateway;
 mod header;
 mod item;
 mod kinds;
+mod mesh_config;
 mod name;
 mod namespace;
 mod node;

@@ -71,6 +71,17 @@ schema!(
 );
 
 schema!(
+    /// `envoyExtAuthzGrpc` of MeshConfig's `extensionProviders`.
+    EXT_AUTHZ_GRPC,
+    "schema/ext_authz_grpc.txt"
+);
+schema!(
+    /// `envoyExtAuthzHttp` of MeshConfig's `extensionProviders`.
+    EXT_AUTHZ_HTTP,
+    "schema/ext_authz_http.txt"
+);
+
+schema!(
     /// `spec` of an HTTPRoute, with the fields of the experimental channel.
     HTTP_ROUTE,
     "schema/http_route.txt"

@@ -32,6 +32,7 @@ pub struct Agent {
     retries: AtomicU64,
     mirrored: Mutex<BTreeMap<&'static str, u64>>,
     keys_fetched: Mutex<BTreeMap<&'static str, u64>>,
+    authorizers: Mutex<BTreeMap<(Arc<str>, &'static str), u64>>,
     told: Mutex<HashMap<(Arc<str>, Told), u64>>,
     upstreams: OnceLock<Standings>,
 }
@@ -135,6 +136,11 @@ impl Agent {
         *self.keys_fetched.lock().entry(result).or_default() += 1;
     }
 
+    /// An external authorizer was asked: it `allowed`, `denied`, or it `failed`.
+    pub fn authorizer_asked(&self, name: &Arc<str>, result: &'static str) {
+        *self.authorizers.lock().entry((Arc::clone(name), result)).or_default() += 1;
+    }
+
     /// A policy that decides nothing had something to say of a connection or a request.
     pub fn told(&self, report: &Report) {
         *self.told.lock().entry((Arc::clone(&report.policy), report.told)).or_default() += 1;
@@ -162,6 +168,11 @@ impl Agent {
         page.family("underpass_jwks_fetches_total", Kind::Counter, help);
         for (result, count) in &*self.keys_fetched.lock() {
             page.sample(Labels::default().with("result", result).as_str(), count);
+        }
+        let help = "Questions to external authorizers, by what they answered.";
+        page.family("underpass_external_authorizations_total", Kind::Counter, help);
+        for ((name, result), count) in &*self.authorizers.lock() {
+            page.sample(Labels::default().with("authorizer", name).with("result", result).as_str(), count);
         }
         if let Some(standings) = self.upstreams.get() {
             upstreams::write(page, &standings.list(), Instant::now());

@@ -1,5 +1,6 @@
 //! What becomes of a request that may come in, before the application gets it.
 
+use super::edits::Edits;
 use crate::model::request_authentication::Location;
 use crate::token;
 use crate::vocab::SpiffeId;
@@ -21,6 +22,8 @@ pub struct Changes {
     pub remove: Vec<HeaderName>,
     /// Headers that are set, in place of what the client sent.
     pub set: Vec<(HeaderName, HeaderValue)>,
+    /// What external authorizers ask for.
+    pub edits: Edits,
     /// Whether [`Changes::shape`] changes the request.
     pub shape_it: bool,
     /// Who the client proved to be.
@@ -35,7 +38,7 @@ impl Changes {
         let said = !self.take.is_empty() || !self.remove.is_empty() || !self.set.is_empty();
         let forged = request.headers.contains_key(CLIENT_CERT);
         let both = request.uri.authority().is_some() && request.headers.contains_key(HOST);
-        self.shape_it |= said || forged || both;
+        self.shape_it |= said || forged || both || !self.edits.leave_request();
         if !self.shape_it {
             return Cow::Borrowed(request);
         }
@@ -58,6 +61,7 @@ impl Changes {
         if let Some(client) = &self.client {
             request.headers.insert(CLIENT_CERT, client.clone());
         }
+        self.edits.shape(&mut request.headers, &mut request.uri);
     }
 
     /// Says who the client proved to be.

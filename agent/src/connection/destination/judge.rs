@@ -2,10 +2,13 @@
 
 use super::Way;
 use super::changes::Changes;
+use super::external::{Asker, Refused, Subject};
 use crate::connection::Mesh;
+use crate::connection::dial::Client;
 use crate::model::Workload;
-use crate::policy::{self, Asked, Connection, Denied, Peer, Report, Request, Verdict};
+use crate::policy::{self, Asked, Connection, Decision, Denied, Peer, Report, Request, Token, Verdict};
 use crate::route::Answer;
+use crate::snapshot::Snapshot;
 use ::http::StatusCode;
 use ::http::header::HOST;
 use ::http::request::Parts;
@@ -14,6 +17,8 @@ use std::sync::Arc;
 
 /// What Istio's users know.
 const DENIED: &str = "RBAC: access denied";
+/// Envoy's flag for what an external authorizer denies, or has no answer about.
+const AUTHORIZER: &str = "UAEX";
 /// As for connections that a policy denies.
 const FLAG: &str = "DENY";
 
@@ -38,33 +43,54 @@ impl Judge {
         let Some(workload) = now.workload(&self.workload.id) else {
             return Err(forbidden(request, "the pod is not in the configuration", None));
         };
-        let connection = Connection::new(&self.peer, self.client, self.address).with_sni(None);
         let mut changes = Changes::default();
         let token = self.authenticate(&now, workload, request, &mut changes).await?;
-        let seen = changes.seen(request);
-        let asked = Request {
-            method: seen.method.as_str(),
-            path: seen.uri.path(),
-            authority: authority(&seen),
-            headers: &seen.headers,
-            remote: self.client,
-            token: token.as_ref(),
-        };
-        let decision = policy::authorize_request(&now.policies, workload, (&connection, &asked), Asked::No);
+        if let Some(client) = self.peer.identity() {
+            changes.name_client(&workload.identity, client);
+        }
+        let mut seen = changes.seen(request);
+        let mut decision = self.decide((&now, workload), &seen, token.as_ref(), Asked::No);
+        if let Verdict::Ask(names) = &decision.verdict {
+            let pod = self.as_client();
+            for name in names {
+                let answer = self.asker(workload, pod.clone()).ask(&now, name, Subject::Request(&seen)).await;
+                changes.edits.extend(answer.map_err(|refused| refusal(request, refused))?);
+                seen = changes.seen(request);
+            }
+            decision = self.decide((&now, workload), &seen, token.as_ref(), Asked::Passed);
+        }
+        drop(seen);
         let told = self.told(&decision.reports);
         match decision.verdict {
             Verdict::Allowed { .. } => {}
             Verdict::Denied(denied) => return Err(denial(request, &denied, told)),
-            Verdict::Ask(_) | Verdict::Undecided => {
-                return Err(forbidden(request, "an external authorizer is to be asked, and there is none", told));
-            }
+            Verdict::Ask(_) | Verdict::Undecided => return Err(forbidden(request, "it is not decided", told)),
         }
-        drop(seen);
         changes.told = told;
-        if let Some(client) = self.peer.identity() {
-            changes.name_client(&workload.identity, client);
-        }
         Ok(changes)
+    }
+
+    fn decide(
+        &self,
+        (now, workload): (&Snapshot, &Workload),
+        seen: &Parts,
+        token: Option<&Token>,
+        asked: Asked,
+    ) -> Decision {
+        let connection = Connection::new(&self.peer, self.client, self.address).with_sni(None);
+        let request = Request {
+            method: seen.method.as_str(),
+            path: seen.uri.path(),
+            authority: authority(seen),
+            headers: &seen.headers,
+            remote: self.client,
+            token,
+        };
+        policy::authorize_request(&now.policies, workload, (&connection, &request), asked)
+    }
+
+    fn asker<'a>(&'a self, workload: &'a Workload, pod: Option<Client>) -> Asker<'a> {
+        Asker { mesh: &self.mesh, pod, workload, address: self.address, peer: &self.peer, client: self.client }
     }
 
     /// Counts what policies say that decide nothing; the text for the log.
@@ -79,6 +105,19 @@ impl Judge {
 pub(super) fn authority(request: &Parts) -> &str {
     let host = || request.headers.get(HOST).and_then(|host| host.to_str().ok());
     request.uri.authority().map(|authority| authority.as_str()).or_else(host).unwrap_or_default()
+}
+
+/// What an external authorizer says, in place of the application.
+fn refusal(request: &Parts, refused: Refused) -> Box<Answer> {
+    let mut answer = Answer::new(request, refused.status, refused.body);
+    // Headers of its own stand instead of ours.
+    for name in refused.headers.keys() {
+        answer.headers.remove(name);
+    }
+    if answer.grpc_status.is_none() {
+        answer.headers.extend(refused.headers);
+    }
+    Box::new(Answer { flag: AUTHORIZER, rule: Some(refused.why.into()), ..answer })
 }
 
 fn denial(request: &Parts, denied: &Denied, told: Option<Arc<str>>) -> Box<Answer> {

@@ -47,7 +47,7 @@ impl KeyStore {
     ///
     /// # Errors
     /// There are none yet.
-    pub async fn of(&self, mesh: &Mesh, client: Option<&Client>, rule: &JwtRule) -> Result<Arc<Keys>, TokenError> {
+    pub async fn of(&self, mesh: &Arc<Mesh>, client: Option<&Client>, rule: &JwtRule) -> Result<Arc<Keys>, TokenError> {
         let entry = self.entry(client, rule);
         if let Some(keys) = entry.kept() {
             return Ok(keys);
@@ -63,7 +63,7 @@ impl KeyStore {
     /// Newer keys than these, if there are any and it is not too early to look.
     pub async fn newer(
         &self,
-        mesh: &Mesh,
+        mesh: &Arc<Mesh>,
         client: Option<&Client>,
         rule: &JwtRule,
         than: &Arc<Keys>,
@@ -99,7 +99,7 @@ impl KeyStore {
     }
 
     /// Fetches what is due and forgets what is not needed, forever.
-    pub async fn keep_fresh(&self, mesh: &Mesh) {
+    pub async fn keep_fresh(&self, mesh: &Arc<Mesh>) {
         loop {
             tokio::time::sleep(ROUND).await;
             let now = Instant::now();
@@ -127,7 +127,7 @@ impl Entry {
     }
 
     /// Other keys than `than`: fetched now, or by another who was at it. What was last good stays if that fails.
-    async fn fetch(&self, mesh: &Mesh, than: Option<&Arc<Keys>>) -> Option<Arc<Keys>> {
+    async fn fetch(&self, mesh: &Arc<Mesh>, than: Option<&Arc<Keys>>) -> Option<Arc<Keys>> {
         let _mine = self.fetching.lock().await;
         let kept = self.kept();
         let renewed = match (&kept, than) {
@@ -161,7 +161,7 @@ impl Entry {
         }
     }
 
-    async fn fetched(&self, mesh: &Mesh, client: &Client) -> Result<Keys, String> {
+    async fn fetched(&self, mesh: &Arc<Mesh>, client: &Client) -> Result<Keys, String> {
         let url = match &self.source {
             KeySource::Inline(text) => return Keys::parse(text).map_err(|error| error.to_string()),
             KeySource::Url(url) => url.to_string(),

@@ -6,6 +6,8 @@
 mod authenticate;
 mod changes;
 mod cut;
+mod edits;
+mod external;
 mod hear;
 mod judge;
 mod keys;
@@ -13,6 +15,7 @@ mod local;
 mod reach;
 
 pub use cut::Cut;
+pub use external::Authorizers;
 pub use keys::KeyStore;
 pub use local::{Inner, local};
 
@@ -37,6 +40,7 @@ use crate::vocab::{Stage, Traffic};
 use ::http::request::Parts;
 use ::http::{HeaderMap, StatusCode};
 use changes::Changes;
+use external::{Asker, Subject};
 use judge::Judge;
 use parking_lot::Mutex;
 use std::borrow::Cow;
@@ -127,7 +131,7 @@ impl Arrived {
         sni: Option<Arc<str>>,
         record: &Open,
     ) -> Result<(), Failed> {
-        self.admit_opaque(sni, record)?;
+        Box::pin(self.admit_opaque(sni, record)).await?;
         record.established();
         // Between two pods of this node the client's end counts, for both.
         let uncounted = Traffic::default();
@@ -145,15 +149,29 @@ impl Arrived {
         relayed.inspect_err(|_| super::reset(&app))
     }
 
-    fn admit_opaque(&self, sni: Option<Arc<str>>, record: &Open) -> Result<(), Failed> {
-        let connection = Connection::new(&self.peer, self.client, self.address).with_sni(sni.as_deref());
-        // Before it is decided, so that no change is missed in between.
-        self.held.carries(Carried::Opaque(sni.clone()));
-        let now = self.mesh.snapshots.load();
-        let workload = now.workload(&self.workload.id).unwrap_or(&self.workload);
-        let decided = admit::decide(&now, workload, &connection);
-        record.told(&decided.reports);
-        decided.outcome
+    async fn admit_opaque(&self, sni: Option<Arc<str>>, record: &Open) -> Result<(), Failed> {
+        let mut asked: Arc<[Arc<str>]> = Arc::default();
+        loop {
+            // Before it is decided, so that no change is missed in between.
+            self.held.carries(Carried::Opaque(sni.clone(), Arc::clone(&asked)));
+            let now = self.mesh.snapshots.snapshot();
+            let workload = now.workload(&self.workload.id).unwrap_or(&self.workload);
+            let connection = Connection::new(&self.peer, self.client, self.address).with_sni(sni.as_deref());
+            let decided = admit::decide(&now, workload, &connection, &asked);
+            if decided.outcome.as_ref().map_or(true, Vec::is_empty) {
+                record.told(&decided.reports);
+                return decided.unasked();
+            }
+            let names = decided.outcome?;
+            let pod = reach::pod((&self.mesh, &self.way), workload, self.address);
+            let asker =
+                Asker { mesh: &self.mesh, pod, workload, address: self.address, peer: &self.peer, client: self.client };
+            for name in &names {
+                let answer = asker.ask(&now, name, Subject::Connection(sni.as_deref())).await;
+                answer.map_err(|refused| Failed::new(Stage::Policy, "UAEX", refused.why))?;
+            }
+            asked = asked.iter().chain(&names).cloned().collect();
+        }
     }
 
     async fn requests<S>(self, io: S, record: &Arc<Open>) -> Result<(), Failed>
@@ -207,14 +225,16 @@ impl Upstreams for Destination {
     }
 
     fn shapes(&self, changes: &Arc<Changes>) -> Shapes {
-        Shapes { request: changes.shape_it, response: false }
+        Shapes { request: changes.shape_it, response: !changes.edits.response.is_empty() }
     }
 
     fn shape_request(&self, changes: &Arc<Changes>, request: &mut Parts) {
         changes.shape(request);
     }
 
-    fn shape_response(&self, _: &Arc<Changes>, _: &mut HeaderMap) {}
+    fn shape_response(&self, changes: &Arc<Changes>, headers: &mut HeaderMap) {
+        changes.edits.response.iter().for_each(|edit| edit.apply(headers));
+    }
 
     fn terms<'a>(&'a self, _: &'a Arc<Changes>) -> Terms<'a> {
         Terms::default()

@@ -30,7 +30,7 @@ pub async fn begin(
     (held, otherwise, twin): (Held, Otherwise, Open),
 ) -> Result<Inner, Failed> {
     let app = match otherwise {
-        Otherwise::Denied => Ok(None),
+        Otherwise::Later => Ok(None),
         Otherwise::Open => client.tcp(SocketIntent::Application, address).await.map(Some),
     };
     let app = match app {

@@ -6,6 +6,7 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -49,7 +50,10 @@ async fn driven<S: AsyncRead + AsyncWrite + Unpin>(connection: http1::Connection
 
 /// An HTTP/2 connection for many questions at once.
 #[derive(Clone, Debug)]
-pub struct Line(http2::SendRequest<Full<Bytes>>);
+pub struct Line {
+    sender: http2::SendRequest<Full<Bytes>>,
+    id: Arc<()>,
+}
 
 impl Line {
     /// Speaks HTTP/2 on a stream. A peer that vanishes is noticed.
@@ -68,12 +72,17 @@ impl Line {
                 tracing::debug!(%error, "a connection of the agent's own ended");
             }
         });
-        Ok(Self(sender))
+        Ok(Self { sender, id: Arc::default() })
     }
 
     /// Whether it can still be asked.
     pub fn is_open(&self) -> bool {
-        !self.0.is_closed()
+        !self.sender.is_closed()
+    }
+
+    /// Whether it is the very same connection.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.id, &other.id)
     }
 
     /// Asks, and waits for the whole answer with its trailers among the headers.
@@ -81,7 +90,7 @@ impl Line {
     /// # Errors
     /// There is no answer, or one of more than `most` bytes.
     pub async fn ask(&self, request: Request<Full<Bytes>>, most: usize) -> Result<Response<Bytes>, AskError> {
-        let mut sender = self.0.clone();
+        let mut sender = self.sender.clone();
         sender.ready().await?;
         let answer = sender.send_request(request).await?;
         whole(answer, most).await

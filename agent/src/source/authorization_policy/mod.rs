@@ -120,10 +120,7 @@ fn action(spec: &Spec, path: &Path, notes: &mut Notes<'_>) -> Option<Action> {
             return None;
         }
     };
-    if let Action::Custom(name) = &action {
-        let what = format!("no external authorizer is asked yet ({name}): what the rules match is denied");
-        notes.warning("unsupported-action", &path.key("provider").key("name"), what);
-    } else if provider.is_some() {
+    if !matches!(action, Action::Custom(_)) && provider.is_some() {
         notes.error("invalid-value", &path.key("provider"), "only the action CUSTOM has a provider: remove it");
     }
     Some(action)

@@ -70,15 +70,17 @@ fn without_origins(model: &str) -> String {
     parts.fold(first, |text, part| text + part.split_once("\")").map_or("", |(_, rest)| rest))
 }
 
+/// What a sample names need not be there.
+const NAMED: &[&str] = &["missing-credential", "missing-provider"];
+
 fn fate(kind: &Kind, leaf: &Leaf, sample: &Sample) -> Fate {
     let (before, after) = (read(kind, &sample.without), read(kind, &sample.with));
     let news = |finding: &&Finding| {
         let same = |other: &Finding| (other.code, &other.message) == (finding.code, &finding.message);
         !before.findings.iter().any(same)
     };
-    // What a sample names need not be there.
     let news: Vec<&Finding> =
-        after.findings.iter().filter(|finding| finding.code != "missing-credential").filter(news).collect();
+        after.findings.iter().filter(|finding| !NAMED.contains(&finding.code)).filter(news).collect();
     let said = |finding: &Finding| format!("{} {}", finding.code, finding.message);
     let places = places(&after.object, leaf);
     // What is around it may be unsupported as a whole, which is said of both.
