@@ -14,6 +14,7 @@ mod connection_fields;
 mod destination_fields;
 mod egress;
 mod endpoint_fields;
+mod external_authorization;
 mod gateway_fields;
 mod gateway_tables;
 mod hbone_interop;

@@ -67,10 +67,7 @@ fn what_a_policy_does_and_to_whom() {
     assert_eq!(read.selection, Selection::Nothing);
     let custom = "  {action: CUSTOM, provider: {name: ext}, rules: [{}]}\n";
     let (findings, read) = one(&policy("shop", custom));
-    assert_findings(
-        &findings,
-        &["warning unsupported-action f.yaml:7:31 spec.provider.name: no external authorizer is asked"],
-    );
+    assert_findings(&findings, &[]);
     assert_eq!(read.action, Action::Custom("ext".into()));
     let (findings, _) = one(&policy("shop", "  action: DENY\n"));
     assert_findings(&findings, &["warning policy-without-rules f.yaml:6:1 spec: a DENY policy without rules never"]);
