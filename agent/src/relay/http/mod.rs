@@ -2,8 +2,9 @@
 //!
 //! A captured connection speaks HTTP/1.x or HTTP/2 (prior knowledge); the first bytes tell. Each request asks
 //! [`Upstreams`] where to go, so a change of configuration needs no new connection. Upstream the same protocol is
-//! spoken through an opaque tunnel. Plain HTTP/1.1 exchanges are carried by [`plain`], all others by hyper. HTTP/1 connections carry one request at a time and are driven by the very task
-//! that serves the client: no second task, no wake-up between threads. HTTP/2 sessions are shared.
+//! spoken through an opaque tunnel. Plain HTTP/1.1 exchanges are carried by `plain`, all others by hyper. HTTP/1
+//! connections carry one request at a time and are driven by the very task that serves the client: no second task, no
+//! wake-up between threads. HTTP/2 sessions are shared.
 
 mod answer;
 pub mod ask;
