@@ -38,7 +38,7 @@ fn authority() -> Result<()> {
     steps.step("certificates of seconds are renewed under load", || renewed(&lab));
     steps.step("the authority is killed and returns, under load", || killed(&lab, &mut ca));
     steps.step("the authority is away until certificates ended", || away(&lab, &mut ca));
-    steps.step("the root changes under load", || new_root(&lab));
+    steps.step("the root changes under load", || new_root(&lab, &ca));
     steps.finish(&lab);
     Ok(())
 }
@@ -177,19 +177,22 @@ fn away(lab: &Lab, ca: &mut Authority) -> Result<()> {
 }
 
 /// As an operator does it: both roots are believed, then the new one signs, then the old one goes.
-fn new_root(lab: &Lab) -> Result<()> {
+fn new_root(lab: &Lab, ca: &Authority) -> Result<()> {
     let (dir, next) = (lab.record.cacerts("east"), lab.record.dir().join("next"));
     Root::new("the next root")?.write_cacerts(&next, "east")?;
     let read = |dir: &std::path::Path, file: &str| fs::read_to_string(dir.join(file));
     let (old_root, new_root) = (read(&dir, "root-cert.pem")?, read(&next, "root-cert.pem")?);
     let load = Load::start(lab, "20");
-    fs::write(dir.join("root-cert.pem"), format!("{old_root}{new_root}"))?;
+    let both = format!("{old_root}{new_root}");
+    fs::write(dir.join("root-cert.pem"), &both)?;
+    ca.hand_out(&both)?;
     sleep(LIFETIME);
     for file in ["ca-key.pem", "ca-cert.pem", "cert-chain.pem"] {
         fs::write(dir.join(file), read(&next, file)?)?;
     }
     sleep(LIFETIME);
     fs::write(dir.join("root-cert.pem"), &new_root)?;
+    ca.hand_out(&new_root)?;
     load.unhurt();
     let signed = listed(lab, CLIENT, OWN).context("a certificate")?;
     ensure!(signed["state"] == "valid", "{signed}");

@@ -1,12 +1,13 @@
-//! Whether a caller may have an identity. Pure.
+//! Whether a caller may have an identity.
 
+use super::api::ApiError;
 use super::caller::{Caller, Home};
-use crate::snapshot::Snapshot;
-use crate::vocab::{ClusterName, NodeName, PodId, SpiffeId, WorkloadId};
+use super::pods::Pods;
+use crate::vocab::{NodeName, PodId, SpiffeId};
 use thiserror::Error;
 
 /// Why a caller does not get an identity.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Debug, Error)]
 pub enum Denied {
     /// The name is no identity, or of another mesh.
     #[error("`{0}` is no identity of trust domain `{1}`")]
@@ -40,6 +41,9 @@ pub enum Denied {
         /// The caller's node.
         node: NodeName,
     },
+    /// It cannot be known.
+    #[error("which pods are on the caller's node is not known: {0}")]
+    NotKnown(#[from] ApiError),
 }
 
 impl Denied {
@@ -50,26 +54,25 @@ impl Denied {
             Self::NotTrusted(_) => "not_trusted",
             Self::NoNode | Self::UnknownPod(_) | Self::ElsewhereNow { .. } => "unknown_node",
             Self::NotOnNode { .. } => "not_on_node",
+            Self::NotKnown(_) => "pods_unknown",
         }
     }
 }
 
 /// What authorization needs to know.
-pub struct Rules<'a> {
-    /// The cluster of the CA.
-    pub cluster: &'a ClusterName,
+pub struct Rules {
     /// Namespaces and accounts that may ask for others.
-    pub trusted: &'a [(String, String)],
+    pub trusted: Vec<(String, String)>,
     /// Where which pods are.
-    pub now: &'a Snapshot,
+    pub pods: Pods,
 }
 
-impl Rules<'_> {
+impl Rules {
     /// Whether the caller may have what it asks for: itself where it names nobody.
     ///
     /// # Errors
     /// [`Denied`].
-    pub fn authorize(&self, caller: &Caller, asked: Option<&str>) -> Result<SpiffeId, Denied> {
+    pub async fn authorize(&self, caller: &Caller, asked: Option<&str>) -> Result<SpiffeId, Denied> {
         let Some(asked) = asked else {
             return Ok(caller.id.clone());
         };
@@ -83,8 +86,8 @@ impl Rules<'_> {
         if !self.trusted.iter().any(|(ns, sa)| ns == namespace && sa == account) {
             return Err(Denied::NotTrusted(format!("{namespace}/{account}")));
         }
-        let node = self.node_of(caller.home.as_ref().ok_or(Denied::NoNode)?)?;
-        if self.now.local_pods(self.cluster, &node).any(|pod| pod.identity == id) {
+        let node = self.node_of(caller.home.as_ref().ok_or(Denied::NoNode)?).await?;
+        if self.pods.is_on(&node, &id).await? {
             return Ok(id);
         }
         Err(Denied::NotOnNode { id, node })
@@ -92,15 +95,17 @@ impl Rules<'_> {
 
     /// The node that the token is bound to. Where the API server names it, a pod that the CA knows must agree; where it
     /// does not (before Kubernetes 1.30), the pod says.
-    fn node_of(&self, home: &Home) -> Result<NodeName, Denied> {
-        let id = home.pod.as_ref().map(|pod| WorkloadId { cluster: self.cluster.clone(), pod: pod.clone() });
-        let pod = id.as_ref().and_then(|id| self.now.workload(id));
+    async fn node_of(&self, home: &Home) -> Result<NodeName, Denied> {
+        let pod = match &home.pod {
+            Some(pod) => self.pods.node_of(pod).await?,
+            None => None,
+        };
         match (&home.node, pod, &home.pod) {
-            (Some(node), Some(pod), Some(id)) if pod.node != *node => {
-                Err(Denied::ElsewhereNow { token: node.clone(), pod: id.clone(), node: pod.node.clone() })
+            (Some(token), Some(node), Some(id)) if node != *token => {
+                Err(Denied::ElsewhereNow { token: token.clone(), pod: id.clone(), node })
             }
             (Some(node), _, _) => Ok(node.clone()),
-            (None, Some(pod), _) => Ok(pod.node.clone()),
+            (None, Some(node), _) => Ok(node),
             (None, None, Some(id)) => Err(Denied::UnknownPod(id.clone())),
             (None, None, None) => Err(Denied::NoNode),
         }

@@ -1,9 +1,11 @@
 //! Who asks: by a token that the API server vouches for, or by a certificate of the mesh.
 
-use super::review::{Review, ReviewError};
+use super::api::{Api, ApiError};
+use super::review;
+use crate::identity::verify::PeerRole;
 use crate::identity::{PeerError, Trust};
 use crate::vocab::{NodeName, PodId, SpiffeId, TrustDomain};
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, UnixTime};
 use thiserror::Error;
 
 /// Who asks, proven.
@@ -35,7 +37,7 @@ pub enum Unknown {
     OtherCluster(String, String),
     /// The API server cannot be asked.
     #[error("the token cannot be reviewed: {0}")]
-    Unreviewed(#[from] ReviewError),
+    Unreviewed(#[from] ApiError),
     /// The API server does not vouch for it.
     #[error("the token is not valid: {0}")]
     Token(String),
@@ -64,8 +66,12 @@ impl Unknown {
 ///
 /// # Errors
 /// [`Unknown`].
-pub async fn by_token(review: &Review, token: &str, trust_domain: &TrustDomain) -> Result<Caller, Unknown> {
-    let user = review.review(token).await?.map_err(Unknown::Token)?;
+pub async fn by_token(
+    api: &Api,
+    (token, audience): (&str, &str),
+    trust_domain: &TrustDomain,
+) -> Result<Caller, Unknown> {
+    let user = review::review(api, token, audience).await?.map_err(Unknown::Token)?;
     let account = user.username.strip_prefix("system:serviceaccount:").and_then(|name| name.split_once(':'));
     let (namespace, account) = account.ok_or_else(|| Unknown::NoAccount(user.username.clone()))?;
     let id =
@@ -77,14 +83,19 @@ pub async fn by_token(review: &Review, token: &str, trust_domain: &TrustDomain) 
     Ok(Caller { id, home: bound.then_some(home) })
 }
 
-/// The caller behind the certificate that its connection was opened with; the handshake has checked it. It says who, not
-/// where.
+/// The caller behind the certificate that its connection was opened with. The handshake has checked it, and it is checked
+/// again: it may have ended or been revoked since. It says who, not where.
 ///
 /// # Errors
 /// [`Unknown`].
 pub fn by_certificate(trust: &Trust, chain: &[CertificateDer<'_>]) -> Result<Caller, Unknown> {
-    if chain.is_empty() {
-        return Err(Unknown::Nothing);
+    let (leaf, intermediates) = chain.split_first().ok_or(Unknown::Nothing)?;
+    trust.check(leaf, intermediates, PeerRole::Client, UnixTime::now())?;
+    let id = trust.peer(chain)?.id().clone();
+    let domain = &trust.options().trust_domain;
+    if id.trust_domain != *domain {
+        // A federated mesh has an authority of its own.
+        return Err(PeerError::WrongTrustDomain { expected: domain.clone(), presented: id.trust_domain }.into());
     }
-    Ok(Caller { id: trust.peer(chain)?.id().clone(), home: None })
+    Ok(Caller { id, home: None })
 }

@@ -1,17 +1,17 @@
 //! Where questions are answered: one `CreateCertificate` after the other.
 
+use super::api::Api;
 use super::authorize::{Denied, Rules};
 use super::caller::{Caller, Unknown, by_certificate, by_token};
 use super::metrics::Counts;
 use super::request::{BadRequest, key_of};
-use super::review::Review;
 use super::signer::{Signed, Signer};
 use crate::identity::IssueError;
 use crate::identity::protocol::{CLUSTER_ID, CertificateRequest, CertificateResponse};
-use crate::snapshot::Reader;
 use crate::vocab::{ClusterName, SpiffeId};
 use rustls_pki_types::CertificateDer;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::SystemTime;
 use thiserror::Error;
 use tonic::metadata::MetadataMap;
@@ -21,14 +21,14 @@ use tonic::{Request, Response, Status};
 pub struct Desk {
     /// This CA's cluster.
     pub cluster: ClusterName,
-    /// Namespaces and accounts that may ask for others.
-    pub trusted: Vec<(String, String)>,
-    /// Where which pods are.
-    pub snapshots: Reader,
+    /// Who may have which identity.
+    pub rules: Rules,
     /// Who knows tokens.
-    pub review: Review,
+    pub api: Arc<Api>,
+    /// What tokens must be for.
+    pub audience: String,
     /// Who signs.
-    pub signer: std::sync::Arc<Signer>,
+    pub signer: Arc<Signer>,
     /// What came of it.
     pub counts: Counts,
 }
@@ -70,6 +70,7 @@ impl Refusal {
         let text = self.to_string();
         match self {
             Self::Unknown(Unknown::Unreviewed(_)) => Status::unavailable(text),
+            Self::Denied(Denied::NotKnown(_)) => Status::unavailable(text),
             Self::Unknown(_) => Status::unauthenticated(text),
             Self::Denied(_) => Status::permission_denied(text),
             Self::BadRequest(_) => Status::invalid_argument(text),
@@ -116,8 +117,7 @@ impl Desk {
         caller: &mut Option<Caller>,
     ) -> Result<(SpiffeId, Signed), Refusal> {
         let caller = caller.insert(self.caller(peer, metadata).await?);
-        let rules = Rules { cluster: &self.cluster, trusted: &self.trusted, now: &self.snapshots.snapshot() };
-        let id = rules.authorize(caller, request.impersonated())?;
+        let id = self.rules.authorize(caller, request.impersonated()).await?;
         let key = key_of(&request.csr, &id)?;
         let signed = self.signer.certify(&id, &key, request.validity_duration, SystemTime::now())?;
         Ok((id, signed))
@@ -133,7 +133,7 @@ impl Desk {
         if let Some(other) = text(CLUSTER_ID).filter(|id| *id != self.cluster.as_str()) {
             return Err(Unknown::OtherCluster(other.to_owned(), self.cluster.to_string()));
         }
-        by_token(&self.review, token, self.signer.trust_domain()).await
+        by_token(&self.api, (token, &self.audience), self.signer.trust_domain()).await
     }
 }
 

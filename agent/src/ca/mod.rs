@@ -4,11 +4,13 @@
 //! three doors, each with its own refusal: who is the caller (`caller`), may it have that identity (`authorize`), is
 //! the request in order (`request`). Then the `signer` signs.
 
+mod api;
 mod authorize;
 mod caller;
 mod desk;
 mod listen;
 mod metrics;
+mod pods;
 mod request;
 mod review;
 mod run;
@@ -16,5 +18,7 @@ mod signer;
 
 pub use run::run;
 
+#[cfg(test)]
+mod desk_tests;
 #[cfg(test)]
 mod tests;

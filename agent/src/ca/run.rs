@@ -1,9 +1,11 @@
 //! Builds a CA out of its parts and runs it.
 
+use super::api::Api;
+use super::authorize::Rules;
 use super::desk::Desk;
 use super::listen;
 use super::metrics::Counts;
-use super::review::Review;
+use super::pods::Pods;
 use super::signer::{Signer, SignerOptions};
 use crate::admin::{Server, Sources, Surface};
 use crate::explain;
@@ -54,16 +56,27 @@ async fn start(options: &CaOptions, logging: LogControl) -> anyhow::Result<()> {
     let signer = Arc::new(signer?);
     let cluster: ClusterName = options.cluster.as_str().into();
     let (publisher, snapshots) = Publisher::new(Arc::new(Snapshot::empty(cluster.clone())));
+    let api = Arc::new(Api::new(options.kube.clone()));
+    let known = Arc::new(Known::default());
+    let pods = match source_config(options) {
+        Some(config) => {
+            let assembler = Assembler::new(cluster.clone());
+            tokio::spawn(follow(source::watch(config), assembler, publisher, Arc::clone(&known)));
+            Pods::Manifests(cluster.clone(), snapshots.clone())
+        }
+        None => {
+            known.read.store(true, Ordering::Relaxed);
+            Pods::of_api(Arc::clone(&api), options.trust_domain.as_str().into())
+        }
+    };
     let desk = Arc::new(Desk {
-        cluster: cluster.clone(),
-        trusted: options.trusted_node_agents.clone(),
-        snapshots: snapshots.clone(),
-        review: Review::new(options.kube.clone(), options.audience.clone()),
+        cluster,
+        rules: Rules { trusted: options.trusted_node_agents.clone(), pods },
+        api,
+        audience: options.audience.clone(),
         signer: Arc::clone(&signer),
         counts: Counts::default(),
     });
-    let known = Arc::new(Known::default());
-    tokio::spawn(follow(source::watch(source_config(options)), Assembler::new(cluster), publisher, Arc::clone(&known)));
     let listening = TcpListener::bind(options.listen).await;
     let listener = listening.with_context(|| format!("cannot listen on {}", options.listen))?;
     serve_admin(options, sources(&desk, snapshots, &known, logging)).await?;
@@ -89,16 +102,17 @@ async fn follow(mut updates: Receiver<Update>, mut assembler: Assembler, publish
     }
 }
 
-fn source_config(options: &CaOptions) -> source::Config {
-    let cluster: ClusterName = options.cluster.as_str().into();
-    source::Config {
+/// None where the API server is asked.
+fn source_config(options: &CaOptions) -> Option<source::Config> {
+    let (cluster, manifests) = (ClusterName::from(options.cluster.as_str()), options.manifests.as_ref()?);
+    Some(source::Config {
         local: cluster.clone(),
-        roots: vec![Root { cluster, dir: options.manifests.clone() }],
+        roots: vec![Root { cluster, dir: manifests.clone() }],
         trust_domain: options.trust_domain.as_str().into(),
         cluster_domain: "cluster.local".to_owned(),
         network: "".into(),
         root_namespace: "istio-system".to_owned(),
-    }
+    })
 }
 
 /// The same paths as an agent has; a CA has no pods and no connections of pods.

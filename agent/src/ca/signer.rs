@@ -128,11 +128,9 @@ impl Signer {
     pub async fn keep_fresh(&self) {
         let changed = Arc::new(Notify::new());
         let _watching = watch(self.files(), &changed);
-        let mut seen = fingerprint(self.files());
+        // Also before the first event: something may have changed before there was a watch.
+        let mut seen = Vec::new();
         loop {
-            if timeout(LONGEST_SLEEP, changed.notified()).await.is_ok() {
-                sleep(SETTLE).await;
-            }
             let now = SystemTime::now();
             let files = fingerprint(self.files());
             if files != seen {
@@ -141,6 +139,9 @@ impl Signer {
             }
             if self.own.load().half <= now {
                 self.renew(now);
+            }
+            if timeout(LONGEST_SLEEP, changed.notified()).await.is_ok() {
+                sleep(SETTLE).await;
             }
         }
     }

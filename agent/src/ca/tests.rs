@@ -1,14 +1,17 @@
 //! Who may have which identity, and what a request for it may say.
 
 use super::authorize::Rules;
-use super::caller::{Caller, Home};
+use super::caller::{Caller, Home, by_certificate};
+use super::pods::Pods;
 use super::request::key_of;
+use crate::identity::fixture::{HOUR, Mesh};
 use crate::model::{Change, Workload};
-use crate::snapshot::Snapshot;
 use crate::snapshot::fixtures::{World, pod_in, put};
+use crate::snapshot::{Publisher, Snapshot};
 use crate::vocab::{PodId, SpiffeId};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, SanType};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 fn id(namespace: &str, account: &str) -> SpiffeId {
     format!("spiffe://cluster.local/ns/{namespace}/sa/{account}").parse().unwrap()
@@ -34,40 +37,55 @@ fn bound(id: SpiffeId, pod: Option<&str>, node: Option<&str>) -> Caller {
     Caller { id, home: Some(Home { pod, node: node.map(Into::into) }) }
 }
 
-fn asked(caller: &Caller, asked: Option<&str>) -> Result<String, &'static str> {
-    let trusted = [("istio-system".to_owned(), "underpass".to_owned())];
-    let now = cluster();
-    let rules = Rules { cluster: &"east".into(), trusted: &trusted, now: &now };
-    rules.authorize(caller, asked).map(|id| id.to_string()).map_err(|denied| denied.reason())
+async fn asked(caller: &Caller, asked: Option<&str>) -> Result<String, &'static str> {
+    let trusted = vec![("istio-system".to_owned(), "underpass".to_owned())];
+    let pods = Pods::Manifests("east".into(), Publisher::new(cluster()).1);
+    Rules { trusted, pods }.authorize(caller, asked).await.map(|id| id.to_string()).map_err(|denied| denied.reason())
 }
 
-#[test]
-fn an_agent_gets_the_identities_of_its_node_and_no_others() {
+#[tokio::test]
+async fn an_agent_gets_the_identities_of_its_node_and_no_others() {
     let (web, db) = (id("shop", "web").to_string(), id("shop", "db").to_string());
     let agent = |pod, node| bound(id("istio-system", "underpass"), pod, node);
     let by_node = agent(Some("istio-system/agent-1"), Some("n1"));
-    assert_eq!(asked(&by_node, Some(&web)), Ok(web.clone()));
-    assert_eq!(asked(&by_node, Some(&db)), Err("not_on_node"));
-    assert_eq!(asked(&by_node, Some("spiffe://elsewhere/ns/shop/sa/web")), Err("foreign_identity"));
-    assert_eq!(asked(&by_node, Some("web")), Err("foreign_identity"));
+    assert_eq!(asked(&by_node, Some(&web)).await, Ok(web.clone()));
+    assert_eq!(asked(&by_node, Some(&db)).await, Err("not_on_node"));
+    assert_eq!(asked(&by_node, Some("spiffe://elsewhere/ns/shop/sa/web")).await, Err("foreign_identity"));
+    assert_eq!(asked(&by_node, Some("web")).await, Err("foreign_identity"));
     // Before Kubernetes 1.30 a token names its pod alone.
     let by_pod = agent(Some("istio-system/agent-2"), None);
-    assert_eq!(asked(&by_pod, Some(&db)), Ok(db.clone()));
-    assert_eq!(asked(&by_pod, Some(&web)), Err("not_on_node"));
+    assert_eq!(asked(&by_pod, Some(&db)).await, Ok(db.clone()));
+    assert_eq!(asked(&by_pod, Some(&web)).await, Err("not_on_node"));
     for unknown in [agent(Some("istio-system/agent-1"), Some("n2")), agent(Some("istio-system/gone"), None)] {
-        assert_eq!(asked(&unknown, Some(&web)), Err("unknown_node"), "{unknown:?}");
+        assert_eq!(asked(&unknown, Some(&web)).await, Err("unknown_node"), "{unknown:?}");
     }
     let nowhere = Caller { home: None, ..agent(None, None) };
-    assert_eq!(asked(&nowhere, Some(&web)), Err("unknown_node"), "a certificate does not say where its holder is");
+    assert_eq!(
+        asked(&nowhere, Some(&web)).await,
+        Err("unknown_node"),
+        "a certificate does not say where its holder is"
+    );
+}
+
+#[tokio::test]
+async fn a_workload_gets_its_own_identity_only() {
+    let web = bound(id("shop", "web"), Some("shop/web"), Some("n1"));
+    let own = id("shop", "web").to_string();
+    assert_eq!(asked(&web, None).await, Ok(own.clone()));
+    assert_eq!(asked(&web, Some(&own)).await, Ok(own));
+    assert_eq!(asked(&web, Some(&id("istio-system", "underpass").to_string())).await, Err("not_trusted"));
 }
 
 #[test]
-fn a_workload_gets_its_own_identity_only() {
-    let web = bound(id("shop", "web"), Some("shop/web"), Some("n1"));
-    let own = id("shop", "web").to_string();
-    assert_eq!(asked(&web, None), Ok(own.clone()));
-    assert_eq!(asked(&web, Some(&own)), Ok(own));
-    assert_eq!(asked(&web, Some(&id("istio-system", "underpass").to_string())), Err("not_trusted"));
+fn a_certificate_counts_for_as_long_as_it_is_good() {
+    let (cluster, web, now) = (Mesh::new().authority(), id("shop", "web"), SystemTime::now());
+    let shown = |cluster: &crate::identity::fixture::Cluster, from| cluster.issue(&web, HOUR, from).unwrap().chain;
+    let caller = by_certificate(cluster.trust(), &shown(&cluster, now)).unwrap();
+    assert_eq!((caller.id, caller.home), (web.clone(), None));
+    let refused = |chain: &[_]| by_certificate(cluster.trust(), chain).unwrap_err().reason();
+    assert_eq!(refused(&shown(&cluster, now - 2 * HOUR)), "bad_certificate", "it ended while the connection was open");
+    assert_eq!(refused(&shown(&Mesh::new().authority(), now)), "bad_certificate");
+    assert_eq!(refused(&[]), "no_credential");
 }
 
 fn csr(key: &KeyPair, shape: impl FnOnce(&mut CertificateParams)) -> String {

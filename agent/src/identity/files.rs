@@ -1,7 +1,8 @@
 //! The files that identities and trust are made of: reading them, telling whether they changed, watching them.
 
 use aws_lc_rs::digest;
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use notify::event::{AccessKind, AccessMode};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use std::collections::BTreeSet;
@@ -63,7 +64,14 @@ pub fn watch<P: AsRef<Path>>(files: impl IntoIterator<Item = P>, changed: &Arc<N
     };
     let directories: BTreeSet<PathBuf> = files.into_iter().map(directory).collect();
     let changed = Arc::clone(changed);
-    let watcher = notify::recommended_watcher(move |_| changed.notify_one());
+    // Reading is no change: without this, each look at the files would ask for another.
+    let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        let closed = EventKind::Access(AccessKind::Close(AccessMode::Write));
+        if event.is_ok_and(|event| event.kind.is_access() && event.kind != closed) {
+            return;
+        }
+        changed.notify_one();
+    });
     let mut watcher = watcher.inspect_err(|error| warn!(%error, "changes of files will not be noticed")).ok()?;
     for directory in directories {
         if let Err(error) = watcher.watch(&directory, RecursiveMode::NonRecursive) {

@@ -12,9 +12,10 @@ pub struct CaOptions {
     /// The cluster it signs for
     #[arg(long, env = "UNDERPASS_CLUSTER", value_name = "NAME")]
     pub cluster: String,
-    /// Where which pods run: this cluster's manifests, watched (recursively: *.yaml, *.yml, *.json)
+    /// Where which pods run: this cluster's manifests, watched (recursively: *.yaml, *.yml, *.json) [default: the API
+    /// server is asked]
     #[arg(long, env = "UNDERPASS_MANIFESTS", value_name = "DIR")]
-    pub manifests: PathBuf,
+    pub manifests: Option<PathBuf>,
     /// The cluster's intermediate under the mesh's root, watched: root-cert.pem, ca-cert.pem, ca-key.pem, cert-chain.pem
     #[arg(long, env = "UNDERPASS_CACERTS", value_name = "DIR", default_value = "/etc/cacerts")]
     pub cacerts: PathBuf,
@@ -63,7 +64,7 @@ pub struct CaOptions {
 /// The API server that reviews tokens.
 #[derive(Clone, Debug, Args)]
 pub struct KubeOptions {
-    /// The API server
+    /// The API server: reviews tokens, and knows the pods where no manifests are given
     #[arg(long, env = "UNDERPASS_KUBE_API", value_name = "URL", default_value = "https://kubernetes.default.svc")]
     pub kube_api: String,
     /// The root of its certificate
