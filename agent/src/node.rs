@@ -26,6 +26,8 @@ use tokio::sync::mpsc::Receiver;
 const RETRY: Duration = Duration::from_millis(250);
 const REPORTS: Duration = Duration::from_millis(100);
 const SWEEP: Duration = Duration::from_secs(5);
+/// How often the kubelet is looked for: one probe may fail when it was restarted, and three in a row count.
+const KUBELET: Duration = Duration::from_millis(500);
 /// How long readiness waits for pods whose namespace is not there: a pod that is just being made, or long dead.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long open connections may go on after SIGTERM; Kubernetes' grace period is 30 s.
@@ -126,12 +128,14 @@ impl Node {
         let pool = Arc::clone(&self.mesh.requests);
         tokio::spawn(async move { pool.maintain().await });
         let mut reports = tokio::time::interval(REPORTS);
+        let mut kubelet = tokio::time::interval(KUBELET);
         let mut waiting = usize::MAX;
         loop {
             tokio::select! {
                 Some(update) = self.updates.recv() => waiting = self.apply(update).await,
                 _ = retry.tick(), if waiting != usize::MAX && waiting > 0 => waiting = self.sync().await,
                 _ = sweep.tick() => self.sweep(),
+                _ = kubelet.tick() => self.mesh.telemetry.agent().kubelet(self.capture.follow_kubelet()),
                 _ = reports.tick() => self.mesh.reports.flush(),
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
@@ -274,6 +278,7 @@ fn capture_config(options: &AgentOptions) -> capture::Config {
     capture::Config {
         pin_dir: options.capture.pin_dir.clone(),
         cgroup: options.capture.cgroup.clone(),
+        kubelet: options.capture.kubelet_cgroup.clone(),
         when_down: match options.capture.when_down {
             WhenDown::Closed => capture::WhenDown::Closed,
             WhenDown::Open => capture::WhenDown::Open,

@@ -7,6 +7,7 @@ pub use ca::{CaOptions, KubeOptions};
 pub use identity::IdentityOptions;
 
 use crate::analyze::{Format, Settings};
+use crate::capture::{KubeletCgroup, NoCgroupName};
 use crate::explain::Question;
 use crate::model::OutboundMode;
 use crate::telemetry::{AccessLog, LogFormat};
@@ -75,6 +76,13 @@ fn remote(text: &str) -> Result<Remote, String> {
         }
         _ => Err("expected CLUSTER=DIR".to_owned()),
     }
+}
+
+/// The kubelet's cgroup, where one is named.
+pub type Kubelet = Option<KubeletCgroup>;
+
+fn kubelet(text: &str) -> Result<Kubelet, NoCgroupName> {
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some) }
 }
 
 fn outbound(text: &str) -> Result<OutboundMode, String> {
@@ -151,6 +159,10 @@ pub struct CaptureOptions {
     /// The agent's own cgroup, below the root of cgroup v2: its connections are not captured
     #[arg(long, env = "UNDERPASS_CGROUP", value_name = "NAME", default_value = "underpass")]
     pub cgroup: String,
+    /// The kubelet's cgroup, below the root of cgroup v2: its probes reach captured pods whatever their policy; empty:
+    /// nobody's do
+    #[arg(long, env = "UNDERPASS_KUBELET_CGROUP", value_name = "NAME", default_value = "system.slice/kubelet.service", value_parser = kubelet)]
+    pub kubelet_cgroup: Kubelet,
     /// What happens to captured pods' new connections while no agent runs
     #[arg(long, env = "UNDERPASS_WHEN_DOWN", value_enum, default_value_t = WhenDown::Closed)]
     pub when_down: WhenDown,

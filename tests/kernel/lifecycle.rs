@@ -105,6 +105,7 @@ fn a_wrong_object_and_a_wrong_directory_are_named() {
     let options = |pin_dir: &str, object: &str| LoadOptions {
         pin_dir: pin_dir.into(),
         agent_cgroup_id: NOBODY,
+        kubelet_cgroup_id: 0,
         when_down_open: false,
         object: Some(object.into()),
     };

@@ -1,6 +1,7 @@
 //! Which pods are captured: makes what is match what is wanted, again and again.
 
 use super::cgroup::{AgentCgroup, CgroupError};
+use super::kubelet::{Kubelet, KubeletCgroup};
 use super::load::{self, LoadError, LoadOptions, Programs};
 use super::unmanaged::{self, Flow};
 use super::{Accept, Netns, Pod, listen, pods, source_address};
@@ -32,6 +33,8 @@ pub struct Config {
     pub pin_dir: PathBuf,
     /// The agent's cgroup, below the v2 root.
     pub cgroup: String,
+    /// The kubelet's: its probes reach captured pods whatever their policy. `None`: nobody's do.
+    pub kubelet: Option<KubeletCgroup>,
     /// While no agent runs.
     pub when_down: WhenDown,
     /// An object file instead of the embedded one.
@@ -80,6 +83,7 @@ pub struct PodStatus {
 /// The running capture of a node.
 pub struct Capture {
     programs: Arc<Programs>,
+    kubelet: Kubelet,
     accept: Arc<dyn Accept>,
     state: Mutex<Enrolments>,
 }
@@ -111,13 +115,15 @@ impl Capture {
     /// [`CaptureError`]; the agent must not run half-armed.
     pub fn start(config: &Config, accept: Arc<dyn Accept>) -> Result<Self, CaptureError> {
         let cgroup = AgentCgroup::enter(&config.cgroup)?;
+        let kubelet = Kubelet::find(config.kubelet.clone());
         let programs = Programs::load(&LoadOptions {
             pin_dir: config.pin_dir.clone(),
             agent_cgroup_id: cgroup.id,
+            kubelet_cgroup_id: kubelet.id(),
             when_down_open: config.when_down == WhenDown::Open,
             object: config.object.clone(),
         })?;
-        Ok(Self { programs: Arc::new(programs), accept, state: Mutex::default() })
+        Ok(Self { programs: Arc::new(programs), kubelet, accept, state: Mutex::default() })
     }
 
     /// Enrols what is wanted and not captured, lets go what is captured and not wanted. Returns how many wait: their
@@ -225,6 +231,14 @@ impl Capture {
                 tracing::warn!(cookie = netns.cookie(), %error, "rules of an agent before cannot be removed");
             }
         }
+    }
+
+    /// Looks where the kubelet is now. Whether its probes pass.
+    pub fn follow_kubelet(&self) -> bool {
+        self.kubelet.follow(&self.programs).unwrap_or_else(|error| {
+            tracing::warn!(%error, "where the kubelet is cannot be told to the programs");
+            false
+        })
     }
 
     /// All pods that are wanted, for the dump.

@@ -32,6 +32,8 @@ pub struct LoadOptions {
     pub pin_dir: PathBuf,
     /// The agent's cgroup v2 id: connections from there are its own.
     pub agent_cgroup_id: u64,
+    /// The kubelet's cgroup v2 id: connections from there to captured pods are probes. 0: none is known.
+    pub kubelet_cgroup_id: u64,
     /// Without an agent, connections go as if there were no mesh. Otherwise they are refused.
     pub when_down_open: bool,
     /// Instead of the embedded programs.
@@ -114,6 +116,7 @@ impl Programs {
         let mut ebpf = load_object(&object, &maps::directory(&options.pin_dir))?;
         let settings = Settings {
             agent_cgroup: options.agent_cgroup_id,
+            kubelet_cgroup: options.kubelet_cgroup_id,
             outbound_port: OUTBOUND_PORT.into(),
             when_down_open: options.when_down_open.into(),
         };
@@ -146,6 +149,14 @@ impl Programs {
     /// The namespaces whose inbound connections are captured, by this agent or one before it.
     pub fn pinned_netns(&self) -> Vec<u64> {
         pins::pinned_netns(&self.pin_dir)
+    }
+
+    /// The kubelet is in another cgroup from now on; 0: in none that is known.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn set_kubelet(&self, cgroup_id: u64) -> Result<(), LoadError> {
+        Ok(self.maps.set_kubelet(cgroup_id)?)
     }
 
     /// Captures the connections that a namespace opens from now on.

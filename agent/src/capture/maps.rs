@@ -39,6 +39,7 @@ pub(super) struct Maps {
 }
 
 struct Writers {
+    settings: Array<MapData, Settings>,
     pods: HashMap<MapData, u64, Enrolled>,
     flows: HashMap<MapData, FlowKey, Flow>,
     trusted: HashMap<MapData, Tuple, Trusted>,
@@ -49,16 +50,23 @@ impl Maps {
     /// Opens the maps that the loader pinned, and writes the settings.
     pub(super) fn open(pin_dir: &Path, settings: Settings) -> Result<Self, MapFailed> {
         let directory = directory(pin_dir);
-        let mut array: Array<_, Settings> =
-            Array::try_from(pinned(&directory, names::SETTINGS)?).map_err(of(names::SETTINGS))?;
+        let mut array = Array::try_from(pinned(&directory, names::SETTINGS)?).map_err(of(names::SETTINGS))?;
         array.set(0, settings, 0).map_err(of(names::SETTINGS))?;
         let writers = Writers {
+            settings: array,
             pods: hash(&directory, names::PODS)?,
             flows: hash(&directory, names::FLOWS)?,
             trusted: hash(&directory, names::TRUSTED)?,
             inbound: SockHash::try_from(pinned(&directory, names::INBOUND)?).map_err(of(names::INBOUND))?,
         };
         Ok(Self { flows: hash(&directory, names::FLOWS)?, writers: Mutex::new(writers) })
+    }
+
+    /// Tells the programs whose connections from outside of a pod are probes; 0: nobody's.
+    pub(super) fn set_kubelet(&self, cgroup: u64) -> Result<(), MapFailed> {
+        let array = &mut self.writers().settings;
+        let settings = Settings { kubelet_cgroup: cgroup, ..array.get(&0, 0).map_err(of(names::SETTINGS))? };
+        array.set(0, settings, 0).map_err(of(names::SETTINGS))
     }
 
     pub(super) fn enrol(&self, netns: u64) -> Result<(), MapFailed> {

@@ -6,6 +6,7 @@
 mod cgroup;
 mod connect;
 mod enrol;
+mod kubelet;
 mod listen;
 mod load;
 mod maps;
@@ -19,6 +20,7 @@ mod unmanaged;
 pub use cgroup::{AgentCgroup, CgroupError};
 pub use connect::{SocketIntent, connect};
 pub use enrol::{Capture, CaptureError, Config, PodStatus, WantedPod, WhenDown, uninstall};
+pub use kubelet::{KubeletCgroup, NoCgroupName};
 pub use load::{LoadError, LoadOptions, Programs, remove_pins};
 pub use maps::{Counts, MapFailed};
 pub use netns::Netns;

@@ -9,7 +9,7 @@ use crate::policy::{Report, Told};
 use crate::vocab::{Direction, SpiffeId};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -21,6 +21,7 @@ const LABEL: &str = "AuthorizationPolicy ";
 pub struct Agent {
     captured: AtomicU64,
     wanted: AtomicU64,
+    kubelet: AtomicBool,
     generation: AtomicU64,
     findings: Mutex<BTreeMap<(Severity, &'static str), u64>>,
     certificates: Mutex<BTreeMap<SpiffeId, SystemTime>>,
@@ -80,6 +81,11 @@ impl Agent {
     pub fn pods(&self, captured: u64, wanted: u64) {
         self.captured.store(captured, Ordering::Relaxed);
         self.wanted.store(wanted, Ordering::Relaxed);
+    }
+
+    /// Whether the kubelet's probes pass: its cgroup is known.
+    pub fn kubelet(&self, known: bool) {
+        self.kubelet.store(known, Ordering::Relaxed);
     }
 
     /// The generation of the snapshot in force.
@@ -156,6 +162,8 @@ impl Agent {
         page.family("underpass_pods", Kind::Gauge, "Enrolled pods of this node: captured, or waiting to be.");
         page.sample(r#"state="captured""#, load(&self.captured));
         page.sample(r#"state="wanted""#, load(&self.wanted));
+        let help = "1 where the kubelet's cgroup is known, so that its probes pass whatever the pods' policies.";
+        page.single("underpass_kubelet_known", Kind::Gauge, help, u8::from(self.kubelet.load(Ordering::Relaxed)));
         let help = "Generation of the configuration snapshot in force.";
         page.single("underpass_snapshot_generation", Kind::Gauge, help, load(&self.generation));
         self.write_findings(page);

@@ -35,19 +35,19 @@ pub fn handle(ctx: &SockAddrContext, destination: Address) -> Outcome {
     if !decide::is_tcp(field!(raw, type_), field!(raw, protocol)) {
         return Outcome::Leave;
     }
-    // SAFETY: the helper takes the hook's own context.
-    if !maps::is_enrolled(unsafe { bpf_get_netns_cookie(raw.cast()) }) {
-        return Outcome::Leave;
-    }
     let Some(settings) = maps::settings() else {
         return Outcome::Leave;
     };
     let socket = field!(raw, __bindgen_anon_1.sk);
+    // SAFETY: the helper has no arguments; the hook runs in the connecting process.
+    let cgroup = unsafe { bpf_get_current_cgroup_id() };
+    // SAFETY: the helper takes the hook's own context.
+    if !maps::is_enrolled(unsafe { bpf_get_netns_cookie(raw.cast()) }) {
+        return outside(ctx, socket, settings, cgroup);
+    }
     if socket.is_null() {
         return Outcome::Refuse;
     }
-    // SAFETY: the helper has no arguments; the hook runs in the connecting process.
-    let cgroup = unsafe { bpf_get_current_cgroup_id() };
     let attempt = Attempt { destination, port: user_port(raw), mark: field!(socket, mark), cgroup };
     match decide::connect(settings, &attempt) {
         Connect::Keep => Outcome::Leave,
@@ -55,6 +55,20 @@ pub fn handle(ctx: &SockAddrContext, destination: Address) -> Outcome {
         Connect::Agent(role) => remember_agent(ctx, socket, role),
         Connect::Capture => capture(ctx, socket, settings, &attempt),
     }
+}
+
+/// A process of the node, or of a pod that is not captured: none of the agent's business, but the kubelet's probes must
+/// reach captured pods whatever their policy.
+#[inline(always)]
+fn outside(ctx: &SockAddrContext, socket: *mut bpf_sock, settings: &Settings, cgroup: u64) -> Outcome {
+    if !decide::is_kubelet(settings, cgroup) {
+        return Outcome::Leave;
+    }
+    let memory = SocketMemory { role: SocketRole::Kubelet as u16, ..SocketMemory::default() };
+    if !remember(socket, &memory) {
+        warn!(ctx, "a probe of the kubelet meets its pod's policy: no memory to know it by");
+    }
+    Outcome::Leave
 }
 
 /// A socket may try again elsewhere after a failure: an older destination must not be told as its peer.

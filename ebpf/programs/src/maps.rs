@@ -13,7 +13,7 @@ pub static PODS: HashMap<u64, Enrolled> = HashMap::pinned(limits::PODS, 0);
 #[map]
 pub static FLOWS: LruHashMap<FlowKey, Flow> = LruHashMap::pinned(limits::FLOWS, 0);
 
-/// Connections of the agent to applications: the lookup hook lets them through.
+/// Connections of the agent and of the kubelet to applications: the lookup hook lets them through.
 #[map]
 pub static TRUSTED: LruHashMap<Tuple, Trusted> = LruHashMap::pinned(limits::TRUSTED, 0);
 

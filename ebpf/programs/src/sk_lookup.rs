@@ -8,7 +8,7 @@ use underpass_ebpf_shared::decide::{self, Inbound};
 use crate::context::{field, lookup_ends};
 use crate::maps;
 
-/// Gives every inbound TCP connection to the agent, except those that the agent made itself.
+/// Gives every inbound TCP connection to the agent, except those that the agent made itself and the kubelet's.
 #[sk_lookup]
 pub fn inbound(ctx: SkLookupContext) -> u32 {
     let ends = lookup_ends(ctx.lookup);

@@ -38,9 +38,15 @@ fn connecting(ctx: &SockOpsContext) {
     let ends = socket_ends(ctx.ops);
     if memory.is(SocketRole::Captured) {
         publish_flow(ctx, memory, &ends);
-    } else if memory.is(SocketRole::AgentToApplication) {
+    } else if is_trusted(memory) {
         publish_trust(ctx, &ends);
     }
+}
+
+/// Whose connection the lookup hook lets through to the application.
+#[inline(always)]
+fn is_trusted(memory: &SocketMemory) -> bool {
+    memory.is(SocketRole::AgentToApplication) || memory.is(SocketRole::Kubelet)
 }
 
 #[inline(always)]
@@ -62,9 +68,9 @@ fn publish_flow(ctx: &SockOpsContext, memory: &SocketMemory, ends: &Tuple) {
 #[inline(always)]
 fn publish_trust(ctx: &SockOpsContext, ends: &Tuple) {
     let trusted = Trusted { netns: netns(ctx) };
-    // Without the entry the connection comes back to the agent's own listener, which refuses it.
+    // Without the entry the connection comes to the agent's listener: its own it refuses, a probe meets the policy.
     if TRUSTED.insert(ends, trusted, 0).is_err() {
-        warn!(ctx, "the agent's connection to port {} could not be recorded", ends.destination_port);
+        warn!(ctx, "the trusted connection to port {} could not be recorded", ends.destination_port);
     }
     watch(ctx);
 }
@@ -103,7 +109,7 @@ fn changed(ctx: &SockOpsContext) {
     };
     let (old, new) = (state(ctx, 0), state(ctx, 1));
     let ends = socket_ends(ctx.ops);
-    if memory.is(SocketRole::AgentToApplication) && (old == BPF_TCP_ESTABLISHED || new == BPF_TCP_CLOSE) {
+    if is_trusted(memory) && (old == BPF_TCP_ESTABLISHED || new == BPF_TCP_CLOSE) {
         // Only the handshake needs the entry, and the kernel may need it again until data flows; a later SYN
         // that guesses the port must not find it once either side has begun to close.
         _ = TRUSTED.remove(ends);

@@ -40,6 +40,13 @@ pub const fn is_tcp(socket_type: u32, protocol: u32) -> bool {
     socket_type == SOCK_STREAM && (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP)
 }
 
+/// Whether a process outside of every enrolled pod is the kubelet. By the cgroup that it is in itself: what runs in a
+/// cgroup below (a pod, where those are below the kubelet's) is not.
+#[inline(always)]
+pub const fn is_kubelet(settings: &Settings, cgroup: u64) -> bool {
+    settings.kubelet_cgroup != 0 && cgroup == settings.kubelet_cgroup
+}
+
 /// Decides a connection out of an enrolled pod.
 #[inline(always)]
 pub fn connect(settings: &Settings, attempt: &Attempt) -> Connect {
@@ -98,7 +105,7 @@ mod tests {
 
     use super::*;
 
-    const SETTINGS: Settings = Settings { agent_cgroup: 7, outbound_port: 15_001, when_down_open: 0 };
+    const SETTINGS: Settings = Settings { agent_cgroup: 7, kubelet_cgroup: 9, outbound_port: 15_001, when_down_open: 0 };
 
     fn attempt(destination: &str, port: u16) -> Attempt {
         let destination = Address::from(destination.parse::<IpAddr>().unwrap());
@@ -136,6 +143,13 @@ mod tests {
         assert_eq!(connect(&SETTINGS, &agent), Connect::Agent(SocketRole::AgentTunnel));
         let forged = Attempt { mark: TUNNEL_MARK, ..attempt("10.0.0.1", 80) };
         assert_eq!(connect(&SETTINGS, &forged), Connect::Capture);
+    }
+
+    #[test]
+    fn the_kubelet_is_known_by_its_cgroup_and_nobody_is_while_it_is_unknown() {
+        assert!(is_kubelet(&SETTINGS, 9));
+        assert!(!is_kubelet(&SETTINGS, 7));
+        assert!(!is_kubelet(&Settings { kubelet_cgroup: 0, ..SETTINGS }, 0));
     }
 
     #[test]

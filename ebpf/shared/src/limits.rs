@@ -1,7 +1,7 @@
 //! Names, capacities and numbers that both sides must agree on.
 
 /// Raised whenever a map's key or value changes shape; maps of another layout are never reused.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 /// Names of the maps, as they are pinned.
 pub mod maps {
@@ -25,7 +25,7 @@ pub mod maps {
 pub const PODS: u32 = 4_096;
 /// Captured connections of one node whose client is still open.
 pub const FLOWS: u32 = 262_144;
-/// Connections of the agent to applications that are being set up or open.
+/// Connections of the agent and the kubelet to applications that are being set up or open.
 pub const TRUSTED: u32 = 262_144;
 /// Addresses of enrolled pods: two families for each pod.
 pub const INBOUND: u32 = 2 * PODS;

@@ -55,7 +55,8 @@ record!(
 );
 
 record!(
-    /// `TRUSTED`, key: a connection that the agent makes to an application, seen from the accepting side.
+    /// `TRUSTED`, key: a connection that the agent or the kubelet makes to an application, seen from the accepting
+    /// side.
     Tuple: 36 {
         /// The connecting side.
         source: Address,
@@ -94,9 +95,11 @@ record!(
 
 record!(
     /// `SETTINGS`: what the agent tells the programs.
-    Settings: 16 {
+    Settings: 24 {
         /// The agent's cgroup v2 id.
         agent_cgroup: u64,
+        /// The kubelet's cgroup v2 id; 0, which no cgroup has: none is known.
+        kubelet_cgroup: u64,
         /// Port of the outbound listener, host order.
         outbound_port: u32,
         /// 1: without an agent, connections go as if there were no mesh; 0: they are refused.
@@ -118,6 +121,8 @@ pub enum SocketRole {
     AgentTunnel = 3,
     /// The agent's end of a captured connection.
     Accepted = 4,
+    /// The kubelet's, maybe to an application of a pod: a probe.
+    Kubelet = 5,
 }
 
 impl FlowKey {

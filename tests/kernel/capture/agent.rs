@@ -50,7 +50,7 @@ impl Accept for Nobody {
 /// A configuration of a test's own.
 pub fn config(when_down: WhenDown) -> Config {
     let name = format!("t-kernel-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    Config { pin_dir: PathBuf::from("/sys/fs/bpf").join(&name), cgroup: name, when_down, object: None }
+    Config { pin_dir: PathBuf::from("/sys/fs/bpf").join(&name), cgroup: name, kubelet: None, when_down, object: None }
 }
 
 /// Moves this process to the v2 root, where applications of a hybrid mount are.

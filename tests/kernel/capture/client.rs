@@ -35,6 +35,17 @@ impl Client {
         Self { child, input, output }
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until it takes commands.
+    pub fn ready(&mut self) {
+        // An answer of any kind: it is not connected yet.
+        let _ = self.ask("peer");
+    }
+
     /// Opens the application's connection. `options`: `mapped`, `device=eth0`, `mark=N`, `uid=N`, `bind=IP`.
     ///
     /// The answer is the peer address that the application is told, or the errno.

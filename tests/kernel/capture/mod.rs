@@ -8,5 +8,6 @@ mod network;
 mod enrolment;
 mod failures;
 mod inbound;
+mod kubelet;
 mod outbound;
 mod restart;

@@ -9,6 +9,7 @@ fn the_agents_own_measures_are_on_the_page() {
     let telemetry = silent();
     let agent = telemetry.agent();
     agent.pods(3, 1);
+    agent.kubelet(true);
     agent.generation(42);
     agent.handshake(Direction::Outbound, "hbone", "timeout");
     let sessions = agent.sessions(Direction::Outbound, "underpass/1");
@@ -20,6 +21,7 @@ fn the_agents_own_measures_are_on_the_page() {
     for line in [
         "underpass_pods{state=\"captured\"} 3",
         "underpass_pods{state=\"wanted\"} 1",
+        "underpass_kubelet_known 1",
         "underpass_snapshot_generation 42",
         "underpass_handshakes_total{direction=\"outbound\",tunnel=\"hbone\",result=\"timeout\"} 1",
         "underpass_tunnel_sessions_open{direction=\"outbound\",tunnel=\"underpass/1\"} 1",
