@@ -47,7 +47,13 @@ impl Pod {
     }
 
     pub fn load(&self, agent_cgroup_id: u64, when_down_open: bool) -> Programs {
-        let options = LoadOptions { pin_dir: self.pin_dir.clone(), agent_cgroup_id, kubelet_cgroup_id: 0, when_down_open, object: None };
+        let options = LoadOptions {
+            pin_dir: self.pin_dir.clone(),
+            agent_cgroup_id,
+            kubelet_cgroup_id: 0,
+            when_down_open,
+            object: None,
+        };
         Programs::load(&options).unwrap_or_else(|error| panic!("{error}: {error:?}"))
     }
 

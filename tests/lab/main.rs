@@ -26,6 +26,7 @@ mod live_changes;
 mod observe;
 mod pair;
 mod policy;
+mod probes;
 mod protocol;
 mod protocol_http;
 mod python;

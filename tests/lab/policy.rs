@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use underpass_tests::{Lab, until};
 
 use crate::pair::{self, CLIENT, OUTSIDER, SOON, Steps, WEB, at, finding, logged, no_finding, status};
+use crate::probes;
 
 const OTHER: &str = "east/default/other";
 
@@ -21,6 +22,16 @@ fn peer_authentication() -> Result<()> {
     });
     steps.step("portLevelMtls closes one port of a PERMISSIVE workload", || {
         clean(&mut lab, |lab| ports(lab, ("PERMISSIVE", 8080, "STRICT")))
+    });
+    steps.step("portLevelMtls overrides STRICT of the mesh and the namespace, DISABLE as well", || {
+        clean(&mut lab, precedence)
+    });
+    steps.step("the kubelet's probes pass under STRICT, others of its node do not", || {
+        clean(&mut lab, |lab| {
+            lab.apply_text("east", &policy("istio-system", "{mtls: {mode: STRICT}}"), "mesh")?;
+            expect(lab, &[(WEB, 8080, false)])?;
+            probes::pass(lab)
+        })
     });
     steps.step("a policy that cannot be read fails closed", || clean(&mut lab, unreadable));
     steps.finish(&lab);
@@ -108,6 +119,26 @@ fn ports(lab: &mut Lab, (mode, port, other): (&str, u16, &str)) -> Result<()> {
     let text = policy("default", &spec);
     lab.apply_text("east", &text, "ports")?;
     expect(lab, &[(WEB, 8080, false), (WEB, 9000, true), (OTHER, 8080, true)])
+}
+
+/// The narrower scope wins, a port's above all; UNSET is what the wider one says.
+fn precedence(lab: &mut Lab) -> Result<()> {
+    lab.apply_text("east", &policy("istio-system", "{mtls: {mode: STRICT}}"), "mesh")?;
+    let named = |name: &str, spec: &str| policy("default", spec).replace("name: tested", &format!("name: {name}"));
+    let mut rows = |own: &str, wanted: &[(&str, u16, bool)]| -> Result<()> {
+        let own = named("own", &format!("{{selector: {{matchLabels: {{app: web}}}}, {own}}}"));
+        lab.apply_text("east", &own, "own")?;
+        let outcome = expect(lab, wanted);
+        lab.delete_text("east", &own, "own")?;
+        outcome
+    };
+    rows("mtls: {mode: DISABLE}", &[(WEB, 8080, true), (WEB, 9000, true), (OTHER, 8080, false)])?;
+    rows("portLevelMtls: {9000: {mode: DISABLE}}", &[(WEB, 8080, false), (WEB, 9000, true), (OTHER, 9000, false)])?;
+    rows(
+        "mtls: {mode: DISABLE}, portLevelMtls: {8080: {mode: STRICT}}",
+        &[(WEB, 8080, false), (WEB, 9000, true), (OTHER, 8080, false)],
+    )?;
+    rows("mtls: {mode: UNSET}", &[(WEB, 8080, false), (WEB, 9000, false), (OTHER, 8080, false)])
 }
 
 fn unreadable(lab: &mut Lab) -> Result<()> {

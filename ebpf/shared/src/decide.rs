@@ -105,7 +105,8 @@ mod tests {
 
     use super::*;
 
-    const SETTINGS: Settings = Settings { agent_cgroup: 7, kubelet_cgroup: 9, outbound_port: 15_001, when_down_open: 0 };
+    const SETTINGS: Settings =
+        Settings { agent_cgroup: 7, kubelet_cgroup: 9, outbound_port: 15_001, when_down_open: 0 };
 
     fn attempt(destination: &str, port: u16) -> Attempt {
         let destination = Address::from(destination.parse::<IpAddr>().unwrap());
