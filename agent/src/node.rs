@@ -1,12 +1,12 @@
 //! Builds the agent of a node out of its parts and runs it.
 
-use crate::admin::{Server, Sources, Surface};
+use crate::admin::{self, Sources};
 use crate::capture::{self, Capture, WantedPod};
 use crate::connection::{Conductor, Mesh};
 use crate::explain;
 use crate::identity::Store;
 use crate::model::Finding;
-use crate::options::{AgentOptions, ListenOptions, UninstallOptions, WhenDown};
+use crate::options::{AgentOptions, UninstallOptions, WhenDown};
 use crate::snapshot::{Assembler, Publisher, Snapshot};
 use crate::source::{self, Root, Update};
 use crate::telemetry::{self, LogControl, Telemetry};
@@ -107,7 +107,7 @@ impl Node {
         let updates = source::watch(source_config(options));
         let capture = Arc::new(Capture::start(&capture_config(options), Arc::new(Conductor(Arc::clone(&mesh))))?);
         let progress = Arc::new(Progress::default());
-        serve_admin(&options.listen, sources(&mesh, &capture, &progress, logging)).await?;
+        admin::serve(options.listen.surfaces(), sources(&mesh, &capture, &progress, logging)).await?;
         let (assembler, known) =
             (Assembler::new(cluster).with_outbound(options.mesh.outbound_traffic_policy), HashMap::new());
         mesh.telemetry.agent().watch(assembler.standings().clone());
@@ -265,12 +265,12 @@ fn source_config(options: &AgentOptions) -> source::Config {
         .iter()
         .map(|remote| Root { cluster: remote.cluster.as_str().into(), dir: remote.manifests.clone() });
     source::Config {
-        local: mesh.cluster.as_str().into(),
-        roots: std::iter::once(local).chain(remote).collect(),
-        trust_domain: options.identity.trust_domain.as_str().into(),
-        cluster_domain: "cluster.local".to_owned(),
         network: mesh.network.as_str().into(),
-        root_namespace: "istio-system".to_owned(),
+        ..source::Config::of(
+            mesh.cluster.as_str(),
+            std::iter::once(local).chain(remote),
+            &options.identity.trust_domain,
+        )
     }
 }
 
@@ -330,14 +330,4 @@ fn measure_certificates(identities: &Store, telemetry: &Telemetry) {
     let ends = held.iter().map(|identity| (identity.id.clone(), identity.not_after()));
     telemetry.agent().certificates(ends);
     telemetry.agent().certificate_requests(identities.counts());
-}
-
-async fn serve_admin(listen: &ListenOptions, sources: Sources) -> anyhow::Result<()> {
-    let sources = Arc::new(sources);
-    let surfaces =
-        [(Surface::Admin, listen.admin), (Surface::Metrics, listen.metrics), (Surface::Health, listen.health)];
-    for (surface, address) in surfaces {
-        tokio::spawn(Server::bind(surface, address).await?.run(Arc::clone(&sources)));
-    }
-    Ok(())
 }

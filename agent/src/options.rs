@@ -6,6 +6,7 @@ mod identity;
 pub use ca::{CaOptions, KubeOptions};
 pub use identity::IdentityOptions;
 
+use crate::admin::Surface;
 use crate::analyze::{Format, Settings};
 use crate::capture::{KubeletCgroup, NoCgroupName};
 use crate::explain::Question;
@@ -148,6 +149,13 @@ pub struct ListenOptions {
     /// /healthz/ready
     #[arg(long, env = "UNDERPASS_HEALTH", value_name = "ADDR:PORT", default_value = "0.0.0.0:15021")]
     pub health: SocketAddr,
+}
+
+impl ListenOptions {
+    /// What is served where.
+    pub fn surfaces(&self) -> [(Surface, SocketAddr); 3] {
+        [(Surface::Admin, self.admin), (Surface::Metrics, self.metrics), (Surface::Health, self.health)]
+    }
 }
 
 /// The agent's part of the kernel.

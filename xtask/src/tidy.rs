@@ -27,9 +27,9 @@ const ROWS: &[(&str, u8)] = &[
     ("analyze", 6),
     ("explain", 6),
     ("admin", 7),
-    ("options", 7),
-    ("ca", 8),
-    ("node", 8),
+    ("options", 8),
+    ("ca", 9),
+    ("node", 9),
 ];
 
 /// A crate, and the beginnings of the agent's paths that may name it.

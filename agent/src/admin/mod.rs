@@ -10,7 +10,7 @@ mod table;
 
 pub use ask::{AskError, Question, ask, explain, get, routes as ask_routes};
 pub use routes::{Ready, Sources, Surface};
-pub use server::{Server, ServerError};
+pub use server::{Server, ServerError, serve};
 
 #[cfg(test)]
 mod tests;

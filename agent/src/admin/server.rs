@@ -44,6 +44,18 @@ const HEAD_BYTES: usize = 16 * 1024;
 /// How long to wait after a failed accept (such as EMFILE, which does not end by trying at once).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Answers at each of these addresses from now on.
+///
+/// # Errors
+/// An address is taken or not this host's.
+pub async fn serve(surfaces: [(Surface, SocketAddr); 3], sources: Sources) -> Result<(), ServerError> {
+    let sources = Arc::new(sources);
+    for (surface, address) in surfaces {
+        tokio::spawn(Server::bind(surface, address).await?.run(Arc::clone(&sources)));
+    }
+    Ok(())
+}
+
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// A bound listener that does not answer yet.
@@ -90,7 +102,7 @@ impl Server {
             let surface = self.surface;
             connections.spawn(async move {
                 // Whatever ends a connection early is the client's affair.
-                _ = tokio::time::timeout(LIFETIME, serve(stream, surface, sources)).await;
+                _ = tokio::time::timeout(LIFETIME, converse(stream, surface, sources)).await;
                 drop(place);
             });
             while connections.try_join_next().is_some() {}
@@ -98,7 +110,7 @@ impl Server {
     }
 }
 
-async fn serve(stream: TcpStream, surface: Surface, sources: Arc<Sources>) -> Result<(), hyper::Error> {
+async fn converse(stream: TcpStream, surface: Surface, sources: Arc<Sources>) -> Result<(), hyper::Error> {
     let service = service_fn(move |request: Request<Incoming>| {
         let sources = sources.clone();
         async move { Ok::<_, Infallible>(respond(surface, sources, request).await) }

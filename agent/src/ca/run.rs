@@ -7,7 +7,7 @@ use super::listen;
 use super::metrics::Counts;
 use super::pods::Pods;
 use super::signer::{Signer, SignerOptions};
-use crate::admin::{Server, Sources, Surface};
+use crate::admin::{self, Sources};
 use crate::explain;
 use crate::model::Finding;
 use crate::options::CaOptions;
@@ -79,7 +79,7 @@ async fn start(options: &CaOptions, logging: LogControl) -> anyhow::Result<()> {
     });
     let listening = TcpListener::bind(options.listen).await;
     let listener = listening.with_context(|| format!("cannot listen on {}", options.listen))?;
-    serve_admin(options, sources(&desk, snapshots, &known, logging)).await?;
+    admin::serve(options.admin.surfaces(), sources(&desk, snapshots, &known, logging)).await?;
     let keeper = Arc::clone(&signer);
     tokio::spawn(async move { keeper.keep_fresh().await });
     tracing::info!(cluster = options.cluster, listen = %listener.local_addr()?, "signing");
@@ -104,15 +104,9 @@ async fn follow(mut updates: Receiver<Update>, mut assembler: Assembler, publish
 
 /// None where the API server is asked.
 fn source_config(options: &CaOptions) -> Option<source::Config> {
-    let (cluster, manifests) = (ClusterName::from(options.cluster.as_str()), options.manifests.as_ref()?);
-    Some(source::Config {
-        local: cluster.clone(),
-        roots: vec![Root { cluster, dir: manifests.clone() }],
-        trust_domain: options.trust_domain.as_str().into(),
-        cluster_domain: "cluster.local".to_owned(),
-        network: "".into(),
-        root_namespace: "istio-system".to_owned(),
-    })
+    let manifests = options.manifests.as_ref()?;
+    let root = Root { cluster: options.cluster.as_str().into(), dir: manifests.clone() };
+    Some(source::Config::of(&options.cluster, [root], &options.trust_domain))
 }
 
 /// The same paths as an agent has; a CA has no pods and no connections of pods.
@@ -135,15 +129,4 @@ fn sources(desk: &Arc<Desk>, snapshots: Reader, known: &Arc<Known>, logging: Log
         }),
         logging,
     }
-}
-
-async fn serve_admin(options: &CaOptions, sources: Sources) -> anyhow::Result<()> {
-    let sources = Arc::new(sources);
-    let listen = &options.admin;
-    let surfaces =
-        [(Surface::Admin, listen.admin), (Surface::Metrics, listen.metrics), (Surface::Health, listen.health)];
-    for (surface, address) in surfaces {
-        tokio::spawn(Server::bind(surface, address).await?.run(Arc::clone(&sources)));
-    }
-    Ok(())
 }

@@ -82,6 +82,20 @@ pub struct Config {
     pub root_namespace: String,
 }
 
+impl Config {
+    /// What every part of a mesh reads its manifests with: Kubernetes' own cluster domain, Istio's root namespace.
+    pub fn of(local: &str, roots: impl IntoIterator<Item = Root>, trust_domain: &str) -> Self {
+        Self {
+            local: local.into(),
+            roots: roots.into_iter().collect(),
+            trust_domain: trust_domain.into(),
+            cluster_domain: "cluster.local".to_owned(),
+            network: "".into(),
+            root_namespace: "istio-system".to_owned(),
+        }
+    }
+}
+
 /// One step from a configuration to the next.
 #[derive(Clone, Debug, Default)]
 pub struct Update {

@@ -116,3 +116,32 @@ async fn whole(answer: Response<Incoming>, most: usize) -> Result<Response<Bytes
 
 const PING: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::time::timeout;
+
+    /// What comes of asking a server that says this, and stays.
+    async fn asked(says: &'static str, most: usize) -> Result<Response<Bytes>, AskError> {
+        let (io, mut server) = duplex(1024);
+        tokio::spawn(async move {
+            let _ = server.read(&mut [0; 512]).await;
+            let _ = server.write_all(says.as_bytes()).await;
+            std::future::pending::<()>().await;
+        });
+        let asked = once(io, Request::get("/").body(Full::default()).unwrap(), most);
+        timeout(Duration::from_secs(60), asked).await.expect("it does not hang")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_question_has_one_answer_or_an_error() {
+        let good = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
+        assert_eq!(asked(good, 2).await.unwrap().into_body(), "hi");
+        assert!(matches!(asked(good, 1).await, Err(AskError::TooLong(1))));
+        assert!(matches!(asked("nonsense\r\n\r\n", 9).await, Err(AskError::Http(_))));
+        let broken = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n";
+        assert!(matches!(asked(broken, 9).await, Err(AskError::Http(_))));
+    }
+}

@@ -6,7 +6,7 @@ use super::{Answered, Refused};
 use crate::model::extension_provider::{HttpCheck, NamePattern};
 use ::http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, LOCATION, WWW_AUTHENTICATE};
 use ::http::request::Parts;
-use ::http::{HeaderMap, HeaderName, Request, Response};
+use ::http::{HeaderMap, HeaderName, Request, Response, StatusCode};
 use bytes::Bytes;
 use http_body_util::Full;
 
@@ -40,7 +40,7 @@ pub fn understand(check: &HttpCheck, answer: Response<Bytes>) -> Answered {
     if head.status.is_server_error() {
         return Err(format!("it answers {}", head.status));
     }
-    if !head.status.is_success() || head.status.as_u16() != 200 {
+    if head.status != StatusCode::OK {
         let always = [LOCATION, WWW_AUTHENTICATE];
         let all = check.downstream_on_deny.is_empty();
         let given = |name: &HeaderName| all || always.contains(name) || takes(&check.downstream_on_deny, name);
