@@ -1,5 +1,6 @@
 //! The lab tier: whole clusters, real programs, real clients.
 
+mod attacker;
 mod authority;
 mod authority_peer;
 mod authorization;
