@@ -8,7 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use underpass_tests::{Agent, Lab};
 
-use crate::certificates_peer::{REVOKED, STRANGER_ID, Shown, connect_status, greeted, revoking, serve_once, tunnel};
+use crate::certificates_peer::{
+    REVOKED, STRANGER_ID, Shown, connect_status, greeted, partner, revoking, serve_once, tunnel,
+};
 use crate::pair::{self, CLIENT, OUTSIDER, STRANGER, Steps, WEB, at, logged, others_work, status};
 
 const BAD: [(Shown, &str); 6] = [
@@ -42,6 +44,7 @@ fn bad_peers() -> Result<()> {
         });
     }
     steps.step("a revoked certificate, on an open tunnel and for a new one", || revoked(&lab));
+    steps.step("another mesh's root vouches for its own trust domain, once it is federated", || federated(&mut lab));
     steps.step("as server of a good name", || good_server(&lab));
     steps.step("as server of requests: the name of another workload answers 503", || bad_http_server(&mut lab));
     steps.step("garbage on 15008", || garbage(&lab));
@@ -95,6 +98,33 @@ fn revoked(lab: &Lab) -> Result<()> {
     underpass_tests::until("it is believed again", pair::SOON, || {
         tunnel(pair::connect(lab, STRANGER, to).ok()?, Shown::Numbered.client(lab, "h2").ok()?).ok()
     })?;
+    good_client(lab)
+}
+
+fn federated(lab: &mut Lab) -> Result<()> {
+    const THEIRS: &str = "spiffe://partner.example/ns/default/sa/stranger";
+    let pod = lab.pod(WEB)?.clone();
+    let to = at(lab, WEB, 9000)?.to_string();
+    let asks = |lab: &Lab| {
+        let stream = pair::connect(lab, STRANGER, at(lab, WEB, 15008)?)?;
+        connect_status(lab, stream, Shown::Partner(THEIRS), (&to, None))
+    };
+    bad_client(lab, (15008, "h2"), (Shown::Partner(THEIRS), "other_root"))?;
+    let roots = format!("partner.example={}", partner(lab)?.join("root-cert.pem").display());
+    let agent = lab.restart_agent(&pod.cluster, &pod.node, &["--federate", &roots])?;
+    let before = agent.access_log().len();
+    ensure!(asks(lab)? == 200, "the partner is not believed");
+    logged(&agent, before, |line| line["src.identity"] == THEIRS)?;
+    // Neither root vouches for the other's names.
+    bad_client(lab, (15008, "h2"), (Shown::Partner(STRANGER_ID), "other_root"))?;
+    bad_client(lab, (15008, "h2"), (Shown::Named(THEIRS), "other_root"))?;
+    let denied = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: partners, namespace: default}\n\
+                  spec: {action: DENY, rules: [{from: [{source: {principals: ['partner.example/*']}}]}]}\n";
+    lab.apply_text("east", denied, "partners")?;
+    underpass_tests::until("the partner is denied", pair::SOON, || (asks(lab).ok()? != 200).then_some(()))?;
+    others_work(lab)?;
+    lab.delete_text("east", denied, "partners")?;
+    underpass_tests::until("the partner is let in", pair::SOON, || (asks(lab).ok()? == 200).then_some(()))?;
     good_client(lab)
 }
 

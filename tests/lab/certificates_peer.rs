@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, SystemTime};
@@ -39,6 +40,8 @@ pub enum Shown {
     Unlinked,
     /// One with the serial number [`REVOKED`].
     Numbered,
+    /// One of another mesh, under that mesh's own root, with this URI.
+    Partner(&'static str),
 }
 
 /// The serial number of [`Shown::Numbered`].
@@ -52,6 +55,9 @@ type Chain = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 impl Shown {
     fn chain(self, lab: &Lab) -> Result<Chain> {
         let mut dir = lab.record.cacerts("east");
+        if matches!(self, Self::Partner(_)) {
+            dir = partner(lab)?;
+        }
         if matches!(self, Self::OtherRoot) {
             dir = lab.record.dir().join("other-root");
             Root::new("another root")?.write_cacerts(&dir, "east")?;
@@ -79,7 +85,7 @@ impl Shown {
         params.serial_number = matches!(self, Self::Numbered).then(|| REVOKED.into());
         params.distinguished_name = DistinguishedName::new();
         params.subject_alt_names = match self {
-            Self::Named(uri) => vec![SanType::URI(uri.try_into()?)],
+            Self::Named(uri) | Self::Partner(uri) => vec![SanType::URI(uri.try_into()?)],
             Self::Expired | Self::OtherRoot | Self::NotYet | Self::Unlinked | Self::Numbered => {
                 vec![SanType::URI(STRANGER_ID.try_into()?)]
             }
@@ -113,6 +119,15 @@ impl Shown {
         config.alpn_protocols = vec![b"underpass/1".to_vec(), b"h2".to_vec()];
         Ok(Arc::new(config))
     }
+}
+
+/// Where another mesh has its authority; made once for a lab.
+pub fn partner(lab: &Lab) -> Result<PathBuf> {
+    let dir = lab.record.dir().join("partner-root");
+    if !dir.exists() {
+        Root::new("a partner's root")?.write_cacerts(&dir, "partner")?;
+    }
+    Ok(dir)
 }
 
 /// What the server says to this client after its handshake: an error if it ends the connection by an alert.

@@ -223,6 +223,8 @@ fn json_lines(lab: &mut Lab) {
             let line = newest(&agent, message, server);
             let missing: Vec<_> = place.iter().chain(own).filter(|key| line[**key].is_null()).collect();
             assert!(missing.is_empty(), "{reporter}, {message}: no {missing:?} in {line:#}");
+            let agreed = (&line["tls.version"], &line["tls.group"]);
+            assert_eq!(agreed, (&"TLSv1_3".into(), &"X25519MLKEM768".into()), "{reporter}, {message}");
             assert_eq!((&line["level"], &line["tls.version"]), (&"INFO".into(), &"TLSv1_3".into()), "{line:#}");
         }
         let logged = || agent.access_log().into_iter().find(|line| line["path"] == "/logged");
