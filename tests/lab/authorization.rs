@@ -96,6 +96,8 @@ fn from(lab: &mut Lab) {
             ("notNamespaces: [default]", "bo"),
             ("serviceAccounts: [alice]", "a"),
             ("serviceAccounts: [other/bob]", "b"),
+            ("trustDomains: [cluster.local]", "ab"),
+            ("notTrustDomains: [cluster.local]", "o"),
             ("notServiceAccounts: [other/bob]", "ao"),
             (&one, "o"),
             (&two, "bo"),
@@ -117,6 +119,7 @@ fn to_and_when(lab: &mut Lab) {
         (when("source.ip", &format!("values: ['{bob}']")), when("source.ip", &format!("notValues: ['{bob}']")));
     let port = (when("destination.port", "values: ['9000']"), when("destination.port", "notValues: ['9000']"));
     let principal = (when("source.principal", "values: ['*/sa/bob']"), when("source.principal", "notValues: ['*']"));
+    let account = when("source.serviceAccount", "values: [other/bob]");
     let namespace = when("source.namespace", "values: [default]");
     let here = (
         when("destination.ip", &format!("values: [{servers}]")),
@@ -137,6 +140,7 @@ fn to_and_when(lab: &mut Lab) {
             (&principal.0, "b", "b"),
             (&principal.1, "o", "o"),
             (&namespace, "a", "a"),
+            (&account, "b", "b"),
             (&here.0, "abo", "abo"),
             (&here.1, "", ""),
             (&namespace, "a", "a"),

@@ -208,7 +208,8 @@ fn outputs(lab: &mut Lab) {
 fn policies(lab: &mut Lab) {
     let ann =
         bearer(&json!({ "sub": "ann", "aud": ["shop"], "azp": "app", "groups": ["a", "b"], "org": { "team": "red" } }));
-    let bob = bearer(&json!({ "sub": "bob", "scope": "read write" }));
+    let bob = bearer(&json!({ "sub": "bob", "scope": "read write", "rights": "buy sell" }));
+    let spaced = ", spaceDelimitedClaims: [rights]";
     for (rule, ann_gets, bob_gets, none_gets) in [
         ("from: [{source: {requestPrincipals: ['iss.example/*']}}]", 200, 200, 403),
         ("from: [{source: {requestPrincipals: ['*/ann']}}]", 200, 403, 403),
@@ -219,9 +220,10 @@ fn policies(lab: &mut Lab) {
         ("when: [{key: 'request.auth.claims[groups]', values: [b]}]", 200, 403, 403),
         ("when: [{key: 'request.auth.claims[org][team]', values: [red]}]", 200, 403, 403),
         ("when: [{key: 'request.auth.claims[scope]', values: [write]}]", 403, 200, 403),
+        ("when: [{key: 'request.auth.claims[rights]', values: [sell]}]", 403, 200, 403),
         ("when: [{key: 'request.auth.claims[sub]', notValues: [ann]}]", 403, 200, 200),
     ] {
-        let text = tokens("", "") + &policy("named", "default", &format!("{{rules: [{{{rule}}}]}}"));
+        let text = tokens("", spaced) + &policy("named", "default", &format!("{{rules: [{{{rule}}}]}}"));
         apply(lab, &text);
         for name in ["near", "far"] {
             let url = by_service(lab, ALICE, name);

@@ -264,12 +264,16 @@ fn forged(lab: &mut Lab) {
     let ip = address(lab, ALICE, 1).ip();
     let rule =
         format!("{{from: [{{source: {{remoteIpBlocks: ['{ip}']}}}}], to: [{{operation: {{paths: [/by-ip]}}}}]}}");
+    let not =
+        format!("{{from: [{{source: {{notRemoteIpBlocks: ['{ip}']}}}}], to: [{{operation: {{paths: [/not-ip]}}}}]}}");
     let when = "{when: [{key: remote.ip, values: [10.255.255.1]}]}, {to: [{operation: {paths: [/seen]}}]}";
-    with(lab, &policy("tested", "default", &format!("{{rules: [{rule}, {when}]}}")), |lab| {
+    with(lab, &policy("tested", "default", &format!("{{rules: [{rule}, {not}, {when}]}}")), |lab| {
         for name in SERVERS {
             let to = by_address(lab, name);
             waits(lab, ALICE, &to, &["/by-ip"], 200);
             waits(lab, BOB, &to, &["/by-ip"], 403);
+            assert_eq!(asked(lab, BOB, &to, &["/not-ip"]).0, 200, "{to}");
+            assert_eq!(asked(lab, ALICE, &to, &["/not-ip", "-Hx-forwarded-for: 10.255.255.1"]).0, 403, "{to}");
             let (xff, forwarded) = (format!("-Hx-forwarded-for: {ip}"), format!("-Hforwarded: for={ip}"));
             let lies = [
                 "/by-ip",
