@@ -43,6 +43,8 @@ enum Only {
     SameNode,
     /// Enrolled, node to node, L4.
     CrossNode,
+    /// The same with AuthorizationPolicies, beside it without.
+    CrossNodePolicies,
     /// Enrolled, node to node, with an HTTP route.
     L7,
     /// From a changed manifest to the data path, as the mesh grows.
@@ -57,6 +59,7 @@ impl Only {
             Self::Direct => Case::Direct,
             Self::SameNode => Case::SameNode,
             Self::CrossNode => Case::CrossNode,
+            Self::CrossNodePolicies => Case::Guarded,
             Self::L7 => Case::L7,
             Self::Config | Self::Policy => return None,
         })
@@ -76,6 +79,7 @@ pub fn run(bench: &Bench) -> Result<()> {
         None => Case::ALL.to_vec(),
         Some(None) => Vec::new(),
         Some(Some(Case::Direct)) => vec![Case::Direct],
+        Some(Some(Case::Guarded)) => vec![Case::Direct, Case::CrossNode, Case::Guarded],
         Some(Some(case)) => vec![Case::Direct, case],
     };
     let configuration = matches!(bench.only, None | Some(Only::Config));

@@ -22,6 +22,8 @@ const NAMESPACES: u32 = 100;
 const CONNECTIONS: u32 = 5000;
 /// Requests on kept connections, the same.
 const REQUESTS: u32 = 20_000;
+/// What a server's every port is allowed by.
+pub const OF_ANY: &str = "ports: ['8080', '5201']";
 /// What connections are allowed by, and what requests.
 const OF_CONNECTIONS: &str = "ports: ['8080']";
 const OF_REQUESTS: &str = "ports: ['8080'], methods: [GET, HEAD], paths: ['/', '/reviews/{*}']";
@@ -53,7 +55,7 @@ fn measure(lab: &mut Lab, dir: &Path, workloads: u32) -> Result<Measured> {
     let _ = fs::remove_dir_all(dir);
     fs::create_dir_all(dir)?;
     fs::write(dir.join("mesh.yaml"), mesh(workloads))?;
-    fs::write(dir.join("own.yaml"), own(OF_CONNECTIONS))?;
+    fs::write(dir.join("own.yaml"), own("near", OF_CONNECTIONS).join("---\n"))?;
     for n in 0..workloads * EACH {
         fs::write(dir.join(format!("p{n}.yaml")), policy(n, workloads, "*/sa/a"))?;
     }
@@ -62,7 +64,7 @@ fn measure(lab: &mut Lab, dir: &Path, workloads: u32) -> Result<Measured> {
     let start = started.elapsed().as_secs_f64();
     std::thread::sleep(Duration::from_secs(4));
     let connection = cost(lab, &agent, &["--new-connection", "true"], CONNECTIONS)?;
-    fs::write(dir.join("own.yaml"), own(OF_REQUESTS))?;
+    fs::write(dir.join("own.yaml"), own("near", OF_REQUESTS).join("---\n"))?;
     until("requests are decided about", Duration::from_secs(10), || post_is_refused(lab).then_some(()))?;
     let request = cost(lab, &agent, &[], REQUESTS)?;
     let idle = changes::idle(&agent);
@@ -129,12 +131,12 @@ status: {{phase: Running, podIP: {ip}, podIPs: [{{ip: {ip}}}], conditions: [{{ty
 }
 
 /// As many policies for the server that is asked as each of the others has; the first lets in.
-fn own(to: &str) -> String {
+pub fn own(app: &str, to: &str) -> Vec<String> {
     let one = |at| {
         let account = if at == 0 { "*" } else { "*/sa/nobody" };
-        object((&format!("own{at}"), "default", "near"), account, to)
+        object((&format!("{app}{at}"), "default", app), account, to)
     };
-    (0..EACH).map(one).fold(String::new(), |text, one| text + &one + "---\n")
+    (0..EACH).map(one).collect()
 }
 
 fn policy(n: u32, workloads: u32, account: &str) -> String {

@@ -16,13 +16,15 @@ pub enum Case {
     SameNode,
     /// Enrolled, node to node, L4.
     CrossNode,
+    /// The same, to a server with AuthorizationPolicies for connections.
+    Guarded,
     /// Enrolled, node to node, with an HTTP route of ten rules.
     L7,
 }
 
 impl Case {
     /// In the order of the table.
-    pub const ALL: [Self; 4] = [Self::Direct, Self::SameNode, Self::CrossNode, Self::L7];
+    pub const ALL: [Self; 5] = [Self::Direct, Self::SameNode, Self::CrossNode, Self::Guarded, Self::L7];
 
     /// As in the JSON.
     pub fn name(self) -> &'static str {
@@ -30,6 +32,7 @@ impl Case {
             Self::Direct => "direct",
             Self::SameNode => "same-node",
             Self::CrossNode => "cross-node",
+            Self::Guarded => "cross-node-policies",
             Self::L7 => "l7",
         }
     }
@@ -51,6 +54,7 @@ impl Case {
             Self::Direct => lab.pod("east/plain/far")?.v4.to_string(),
             Self::SameNode => "near".to_owned(),
             Self::CrossNode => "far".to_owned(),
+            Self::Guarded => "guarded".to_owned(),
             Self::L7 => "routed".to_owned(),
         })
     }
@@ -63,7 +67,7 @@ impl Case {
         let nodes: &[&str] = match self {
             Self::Direct => &[],
             Self::SameNode => &["east-1"],
-            Self::CrossNode | Self::L7 => &["east-1", "east-2"],
+            Self::CrossNode | Self::Guarded | Self::L7 => &["east-1", "east-2"],
         };
         nodes.iter().map(|node| lab.agent("east", node)).collect()
     }
@@ -131,6 +135,9 @@ fn manifests() -> String {
     documents.push(server("default", "near", "east-1"));
     documents.push(service("near", "near", "tcp"));
     documents.push(service("far", "far", "tcp"));
+    documents.push(server("default", "guarded", "east-2"));
+    documents.push(service("guarded", "guarded", "tcp"));
+    documents.extend(super::policy::own("guarded", super::policy::OF_ANY));
     documents.push(service("routed", "far", "http"));
     documents.push(ROUTE.to_owned());
     documents.join("---\n")
