@@ -36,6 +36,16 @@ pub struct Start<'a> {
 
 /// Entry into a pod's namespace: its own `/etc/hosts`, no user, no capability.
 pub fn pod_entry(netns: &str) -> Vec<String> {
+    entry(netns, "-all")
+}
+
+/// The same with one capability, such as `net_raw`.
+pub fn pod_entry_with(netns: &str, capability: &str) -> Vec<String> {
+    entry(netns, &format!("-all,+{capability}"))
+}
+
+fn entry(netns: &str, capabilities: &str) -> Vec<String> {
+    let only = |set: &str| format!("--{set}={capabilities}");
     let user = POD_USER.to_string();
     let words = [
         "ip",
@@ -49,9 +59,9 @@ pub fn pod_entry(netns: &str) -> Vec<String> {
         &user,
         "--clear-groups",
         "--no-new-privs",
-        "--inh-caps=-all",
-        "--ambient-caps=-all",
-        "--bounding-set=-all",
+        &only("inh-caps"),
+        &only("ambient-caps"),
+        &only("bounding-set"),
         "--",
     ];
     words.map(str::to_owned).to_vec()

@@ -11,6 +11,7 @@ use std::{fs, os::unix::fs::MetadataExt};
 
 use socket2::{Domain, Socket, Type};
 use underpass::capture::{Counts, LoadOptions, Netns, Programs, remove_pins};
+use underpass_tests::clean::cgroup_root;
 
 /// No process is in this cgroup.
 pub const NOBODY: u64 = u64::MAX;
@@ -128,14 +129,10 @@ pub fn nothing_left(programs: &Programs) {
 
 /// The cgroup that this process is in, which a test declares to be the agent's.
 pub fn own_cgroup() -> u64 {
-    let mounts = fs::read_to_string("/proc/mounts").unwrap();
-    let root = mounts.lines().find_map(|line| {
-        let fields: Vec<&str> = line.split(' ').collect();
-        (fields[2] == "cgroup2").then(|| fields[1].to_owned())
-    });
+    let root = cgroup_root().expect("cgroup v2 is mounted");
     let own = fs::read_to_string("/proc/self/cgroup").unwrap();
     let path = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap();
-    fs::metadata(format!("{}{path}", root.unwrap())).unwrap().ino()
+    fs::metadata(format!("{}{path}", root.display())).unwrap().ino()
 }
 
 pub fn ip(text: &str) -> IpAddr {

@@ -36,16 +36,10 @@ fn attacker() -> Result<()> {
 /// What the attacker in `pod` says of it.
 fn attack(lab: &Lab, pod: &str, words: &[&str]) -> Result<String> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/lab/attacker.py");
-    let mut all = process::pod_entry(&lab.pod(pod)?.netns);
-    for word in &mut all {
-        if word.ends_with("=-all") {
-            word.push_str(",+net_raw");
-        }
-    }
-    let end = all.len() - 1;
+    let mut all = process::pod_entry_with(&lab.pod(pod)?.netns, "net_raw");
     let program = std::fs::read_to_string(script)?;
     // Debian's: another that is first in root's PATH may be root's alone.
-    all.splice(end.., ["--", "/usr/bin/python3", "-c", &program].map(str::to_owned));
+    all.extend(["/usr/bin/python3", "-c", &program].map(str::to_owned));
     all.extend(words.iter().map(|word| (*word).to_owned()));
     Ok(underpass_tests::run::run(Command::new(&all[0]).args(&all[1..]))?.trim().to_owned())
 }

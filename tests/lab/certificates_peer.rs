@@ -54,14 +54,11 @@ type Chain = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 impl Shown {
     fn chain(self, lab: &Lab) -> Result<Chain> {
-        let mut dir = lab.record.cacerts("east");
-        if matches!(self, Self::Partner(_)) {
-            dir = partner(lab)?;
-        }
-        if matches!(self, Self::OtherRoot) {
-            dir = lab.record.dir().join("other-root");
-            Root::new("another root")?.write_cacerts(&dir, "east")?;
-        }
+        let dir = match self {
+            Self::OtherRoot => authority(lab, "other-root")?,
+            Self::Partner(_) => partner(lab)?,
+            _ => lab.record.cacerts("east"),
+        };
         let read = |name: &str| fs::read_to_string(dir.join(name));
         let issuer = Issuer::from_ca_cert_pem(&read("ca-cert.pem")?, KeyPair::from_pem(&read("ca-key.pem")?)?)?;
         let key = KeyPair::generate()?;
@@ -121,11 +118,16 @@ impl Shown {
     }
 }
 
-/// Where another mesh has its authority; made once for a lab.
+/// Where another mesh has its authority.
 pub fn partner(lab: &Lab) -> Result<PathBuf> {
-    let dir = lab.record.dir().join("partner-root");
+    authority(lab, "partner-root")
+}
+
+/// An authority of its own under this name, made once for a lab.
+fn authority(lab: &Lab, name: &str) -> Result<PathBuf> {
+    let dir = lab.record.dir().join(name);
     if !dir.exists() {
-        Root::new("a partner's root")?.write_cacerts(&dir, "partner")?;
+        Root::new(name)?.write_cacerts(&dir, name)?;
     }
     Ok(dir)
 }

@@ -124,9 +124,8 @@ fn ports(lab: &mut Lab, (mode, port, other): (&str, u16, &str)) -> Result<()> {
 /// The narrower scope wins, a port's above all; UNSET is what the wider one says.
 fn precedence(lab: &mut Lab) -> Result<()> {
     lab.apply_text("east", &policy("istio-system", "{mtls: {mode: STRICT}}"), "mesh")?;
-    let named = |name: &str, spec: &str| policy("default", spec).replace("name: tested", &format!("name: {name}"));
     let mut rows = |own: &str, wanted: &[(&str, u16, bool)]| -> Result<()> {
-        let own = named("own", &format!("{{selector: {{matchLabels: {{app: web}}}}, {own}}}"));
+        let own = policy("default", &format!("{{selector: {{matchLabels: {{app: web}}}}, {own}}}"));
         lab.apply_text("east", &own, "own")?;
         let outcome = expect(lab, wanted);
         lab.delete_text("east", &own, "own")?;

@@ -115,7 +115,7 @@ impl Capture {
     /// [`CaptureError`]; the agent must not run half-armed.
     pub fn start(config: &Config, accept: Arc<dyn Accept>) -> Result<Self, CaptureError> {
         let cgroup = AgentCgroup::enter(&config.cgroup)?;
-        let kubelet = Kubelet::find(config.kubelet.clone());
+        let kubelet = Kubelet::find(config.kubelet.clone(), cgroup.root);
         let programs = Programs::load(&LoadOptions {
             pin_dir: config.pin_dir.clone(),
             agent_cgroup_id: cgroup.id,

@@ -1,12 +1,11 @@
 //! The kubelet's cgroup, by which the programs tell its probes from other connections of the node. A pod cannot forge
 //! it, and no other process of the node is in it.
 
-use super::cgroup;
 use super::load::{LoadError, Programs};
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Component, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 use thiserror::Error;
@@ -36,8 +35,8 @@ impl FromStr for KubeletCgroup {
 
 impl KubeletCgroup {
     /// The inode of the cgroup: what `bpf_get_current_cgroup_id` returns. `None` while there is none.
-    fn id(&self) -> Option<u64> {
-        let found = fs::metadata(cgroup::root().ok()?.join(&self.0)).ok()?;
+    fn id_below(&self, root: &Path) -> Option<u64> {
+        let found = fs::metadata(root.join(&self.0)).ok()?;
         found.is_dir().then(|| found.ino())
     }
 }
@@ -51,14 +50,16 @@ impl fmt::Display for KubeletCgroup {
 /// The kubelet as the programs know it. A service that is started again has a new cgroup: somebody has to look.
 pub(super) struct Kubelet {
     cgroup: Option<KubeletCgroup>,
+    /// Where cgroup v2 is mounted.
+    root: PathBuf,
     known: Mutex<Option<u64>>,
 }
 
 impl Kubelet {
-    /// Looks for the first time. `None`: nobody's connections are probes.
-    pub(super) fn find(cgroup: Option<KubeletCgroup>) -> Self {
-        let known = cgroup.as_ref().and_then(KubeletCgroup::id);
-        let kubelet = Self { cgroup, known: Mutex::new(known) };
+    /// Looks below the root of cgroup v2 for the first time. `None`: nobody's connections are probes.
+    pub(super) fn find(cgroup: Option<KubeletCgroup>, root: PathBuf) -> Self {
+        let known = cgroup.as_ref().and_then(|cgroup| cgroup.id_below(&root));
+        let kubelet = Self { cgroup, root, known: Mutex::new(known) };
         kubelet.report(known);
         kubelet
     }
@@ -73,7 +74,7 @@ impl Kubelet {
     /// # Errors
     /// The programs could not be told; the next look tries again.
     pub(super) fn follow(&self, programs: &Programs) -> Result<bool, LoadError> {
-        let now = self.cgroup.as_ref().and_then(KubeletCgroup::id);
+        let now = self.cgroup.as_ref().and_then(|cgroup| cgroup.id_below(&self.root));
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if *known != now {
             programs.set_kubelet(now.unwrap_or(0))?;

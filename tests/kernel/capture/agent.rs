@@ -11,6 +11,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::timeout;
 use underpass::capture::{Accept, Capture, Captured, Config, WantedPod, WhenDown, uninstall};
 use underpass::vocab::PodId;
+use underpass_tests::clean::cgroup_root;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 static NEXT: AtomicU32 = AtomicU32::new(1);
@@ -55,12 +56,7 @@ pub fn config(when_down: WhenDown) -> Config {
 
 /// Moves this process to the v2 root, where applications of a hybrid mount are.
 pub fn leave_cgroup() {
-    let mounts = std::fs::read_to_string("/proc/mounts").expect("mounts");
-    let root = mounts.lines().find_map(|line| {
-        let fields: Vec<_> = line.split(' ').collect();
-        (fields[2] == "cgroup2").then(|| PathBuf::from(fields[1]))
-    });
-    let procs = root.expect("cgroup v2 is mounted").join("cgroup.procs");
+    let procs = cgroup_root().expect("cgroup v2 is mounted").join("cgroup.procs");
     std::fs::write(procs, std::process::id().to_string()).expect("the root takes any process");
 }
 

@@ -8,6 +8,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use underpass::capture::WhenDown;
+use underpass_tests::clean::cgroup_root;
 
 /// A service's cgroup.
 struct Slice {
@@ -17,10 +18,8 @@ struct Slice {
 
 impl Slice {
     fn new(name: &str) -> Self {
-        let mounts = fs::read_to_string("/proc/mounts").unwrap();
-        let mount = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>()).find(|row| row[2] == "cgroup2");
         let name = format!("t-kernel-{}-{name}", std::process::id());
-        let path = PathBuf::from(mount.expect("cgroup v2 is mounted")[1]).join(&name);
+        let path = cgroup_root().expect("cgroup v2 is mounted").join(&name);
         fs::create_dir_all(&path).unwrap();
         Self { name, path }
     }
