@@ -95,7 +95,7 @@ impl Agent {
         let outcome = until("agent is ready", READY, || if ended() { Some(false) } else { ready().map(|()| true) });
         match outcome {
             Ok(true) => Ok(()),
-            Ok(false) => bail!("the agent of {} ended\n{}", self.record.node, self.log_tail(20)),
+            Ok(false) => bail!("the agent of {} ended\n{}\n{}", self.record.node, self.log_tail(20), self.last_words()),
             Err(error) => Err(error.context(self.log_tail(20))),
         }
     }
@@ -152,6 +152,13 @@ impl Agent {
             record.log.display(),
             record.netns
         )
+    }
+
+    /// The last lines of its log that are of no connection: why it ended is among them.
+    fn last_words(&self) -> String {
+        let text = std::fs::read_to_string(&self.record.log).unwrap_or_default();
+        let own: Vec<&str> = text.lines().filter(|line| !line.contains("\"target\":\"access\"")).collect();
+        own[own.len().saturating_sub(5)..].join("\n")
     }
 
     /// `kill -9`, and waits until it is gone.

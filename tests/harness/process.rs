@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::os::unix::fs::MetadataExt;
 
@@ -93,10 +93,18 @@ pub fn start(what: &Start) -> Result<u32> {
     Ok(child.context("cannot start `setsid` (package util-linux)")?.id())
 }
 
-/// Whether this pid is a living process of that lab (and not another one that got the number).
+/// Whether this pid is a living process of that lab (and not another one that got the number). While its first thread
+/// has ended and another is still on its way out, its sockets are open: it lives.
 pub fn is_alive(lab: &str, pid: u32) -> bool {
-    reap(pid);
-    pid != 0 && is_of(lab, pid) && state(pid).is_some_and(|state| state != 'Z')
+    if pid == 0 {
+        return false;
+    }
+    // A child's number is nobody else's until it is reaped, and wait(2) reaps it when its last thread is gone.
+    match waitpid(as_pid(pid), Some(WaitPidFlag::WNOHANG)) {
+        Ok(WaitStatus::StillAlive) => true,
+        Ok(_) => false,
+        Err(_) => is_of(lab, pid) && state(pid).is_some_and(|state| state != 'Z'),
+    }
 }
 
 /// Ends processes: SIGTERM, and SIGKILL for those that are there after `patience`.
@@ -214,13 +222,36 @@ fn stat(pid: u32) -> Option<Vec<String>> {
     Some(text.rsplit_once(')')?.1.split_whitespace().map(str::to_owned).collect())
 }
 
-// A test holds its lab's processes as children: without this they stay as zombies.
-fn reap(pid: u32) {
-    if pid != 0 {
-        let _ = waitpid(as_pid(pid), Some(WaitPidFlag::WNOHANG));
-    }
-}
-
 fn as_pid(pid: u32) -> Pid {
     Pid::from_raw(pid.cast_signed())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "these are tests")]
+
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// The first thread ends at once, the other one after two seconds, with a listening socket.
+    const LEADER_ENDS: &str = "import ctypes, socket, sys, threading, time\n\
+        held = socket.create_server(('127.0.0.1', int(sys.argv[1])))\n\
+        threading.Thread(target=lambda: time.sleep(2)).start()\n\
+        ctypes.CDLL(None).pthread_exit(None)";
+
+    #[test]
+    fn a_process_that_is_gone_has_let_go_of_its_sockets() {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let argv = ["python3", "-c", LEADER_ENDS, &port.to_string()].map(str::to_owned).to_vec();
+        let (log, cwd) = (Path::new("/dev/null"), PathBuf::from("/"));
+        let pid = start(&Start { argv, env: Vec::new(), lab: "ends", log, cwd }).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while state(pid) != Some('Z') && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(TcpListener::bind(("127.0.0.1", port)).is_err(), "the other thread holds the socket");
+        assert!(all_gone("ends", &[pid], Duration::from_secs(10)));
+        TcpListener::bind(("127.0.0.1", port)).unwrap();
+    }
 }
