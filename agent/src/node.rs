@@ -10,6 +10,7 @@ use crate::options::{AgentOptions, UninstallOptions, WhenDown};
 use crate::snapshot::{Assembler, Publisher, Snapshot};
 use crate::source::{self, Root, Update};
 use crate::telemetry::{self, LogControl, Telemetry};
+use crate::tunnel::underpass::PoolKey;
 use crate::vocab::{ClusterName, PodId, SpiffeId};
 use anyhow::Context;
 use serde_json::json;
@@ -90,6 +91,7 @@ impl Node {
             pods: Default::default(),
             identities: Store::open(options.identity.store(&options.mesh.cluster))?,
             sessions: Default::default(),
+            trunks: Default::default(),
             live: Default::default(),
             reports: Default::default(),
             hbone: Default::default(),
@@ -181,7 +183,9 @@ impl Node {
         let now: HashMap<PodId, Vec<IpAddr>> =
             wanted.iter().map(|pod| (pod.id.clone(), pod.addresses.clone())).collect();
         for ip in self.known.iter().filter(|(id, ips)| now.get(*id) != Some(ips)).flat_map(|(_, ips)| ips) {
-            self.mesh.sessions.forget(|key| key.source == *ip || key.destination.ip() == *ip);
+            let touches = |key: &PoolKey| key.source == *ip || key.destination.ip() == *ip;
+            self.mesh.sessions.forget(touches);
+            self.mesh.trunks.forget(touches);
             self.mesh.hbone.retire(|key| key.source_address == *ip);
         }
         self.known = now;
@@ -193,9 +197,10 @@ impl Node {
         let stands = |ip: IpAddr, id: &SpiffeId| now.workload_at(ip).filter(|pod| pod.identity == *id);
         let ours = |ip: IpAddr, id: &SpiffeId| stands(ip, id).is_some_and(|pod| pod.enrolled);
         let theirs = |ip: IpAddr, id: &SpiffeId| stands(ip, id).is_some();
-        self.mesh
-            .sessions
-            .forget(|key| !ours(key.source, &key.source_id) || !theirs(key.destination.ip(), &key.destination_id));
+        let gone =
+            |key: &PoolKey| !ours(key.source, &key.source_id) || !theirs(key.destination.ip(), &key.destination_id);
+        self.mesh.sessions.forget(gone);
+        self.mesh.trunks.forget(gone);
         self.mesh
             .hbone
             .retire(|key| !ours(key.source_address, &key.source) || !theirs(key.address.ip(), &key.destination));
@@ -203,6 +208,7 @@ impl Node {
 
     fn sweep(&self) {
         self.mesh.sessions.sweep();
+        self.mesh.trunks.sweep();
         self.mesh.authorizers.sweep();
         self.forget_far(&self.mesh.snapshots.snapshot());
         self.mesh.telemetry.sweep();

@@ -10,7 +10,7 @@ use crate::policy::Permit;
 use crate::route::Upstream;
 use crate::tunnel::hbone;
 use crate::tunnel::tls::{self, TlsStream};
-use crate::tunnel::underpass::{PoolKey, Session};
+use crate::tunnel::underpass::{self, Attempt, Own, PoolKey, Session};
 use crate::vocab::{Direction, OrigDst, PeerAddr, Stage};
 use rustls::ClientConfig;
 use socket2::{SockRef, TcpKeepalive};
@@ -113,13 +113,7 @@ pub async fn session(
     to: (&Workload, SocketAddr),
     _permit: &Permit,
 ) -> Result<(PoolKey, Session), Failed> {
-    let (workload, address) = to;
-    let key = PoolKey {
-        source: client.address.ip(),
-        source_id: client.workload.identity.clone(),
-        destination: address,
-        destination_id: workload.identity.clone(),
-    };
+    let key = key(client, to);
     if let Some(session) = mesh.sessions.take(&key) {
         mesh.telemetry.agent().sessions(Direction::Outbound, "underpass/1").reused();
         return Ok((key, session));
@@ -127,6 +121,64 @@ pub async fn session(
     let identity = mesh.identities.of(&client.workload.identity).await.at(Stage::Identity, "IDENTITY_ERROR")?;
     let tls = handshake(mesh, client, to, Arc::clone(&identity.client_underpass)).await?;
     Ok((key, Session::new(tls)))
+}
+
+fn key(client: &Client, (workload, destination): (&Workload, SocketAddr)) -> PoolKey {
+    PoolKey {
+        source: client.address.ip(),
+        source_id: client.workload.identity.clone(),
+        destination,
+        destination_id: workload.identity.clone(),
+    }
+}
+
+/// A session for many short exchanges: where there are several such, on a connection that they share. What it comes
+/// with says how many do not, and is to be kept as long as the session.
+///
+/// # Errors
+/// The stage and reason; nothing of the application was sent.
+pub async fn shared(
+    mesh: &Mesh,
+    client: &Client,
+    to: (&Workload, SocketAddr),
+    permit: &Permit,
+) -> Result<(Session, Option<Own>), Failed> {
+    let key = key(client, to);
+    loop {
+        let dial = match mesh.trunks.attempt(&key) {
+            Attempt::Own(own) => {
+                let (_, session) = session(mesh, client, to, permit).await?;
+                return Ok((session, Some(own)));
+            }
+            Attempt::Lane(lane) => {
+                mesh.telemetry.agent().sessions(Direction::Outbound, "underpass/1").reused();
+                return Ok((Session::on(lane), None));
+            }
+            Attempt::Wait(other) => match other.done().await {
+                Some(failed) => return Err(failed),
+                None => continue,
+            },
+            Attempt::Dial(dial) => dial,
+        };
+        let identity = mesh.identities.of(&client.workload.identity).await.at(Stage::Identity, "IDENTITY_ERROR")?;
+        match handshake(mesh, client, to, Arc::clone(&identity.client_lanes)).await {
+            Ok(tls) if tls.info().alpn != underpass::ALPN_LANES => {
+                dial.plain();
+                return Ok((Session::new(tls), None));
+            }
+            Ok(tls) => {
+                let (trunk, driving) = underpass::drive(tls, true, drop);
+                tokio::spawn(driving);
+                if let Some(lane) = dial.made(trunk) {
+                    return Ok((Session::on(lane), None));
+                }
+            }
+            Err(failed) => {
+                dial.failed(failed.clone());
+                return Err(failed);
+            }
+        }
+    }
 }
 
 /// TCP and TLS to a peer, who must be who `workload` says.

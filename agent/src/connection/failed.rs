@@ -6,7 +6,7 @@ use std::fmt::Display;
 use thiserror::Error;
 
 /// A connection that ended in a stage before its end.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, Error)]
 #[error("{reason}")]
 pub struct Failed {
     /// Where.

@@ -8,7 +8,7 @@ use super::admissions::Held;
 use super::admit::{Admission, Otherwise};
 use super::destination::{self, Arrived, Way};
 use super::failed::{At, Failed};
-use super::{CONNECT, HBONE_PORT, Mesh, admit, dial, ends, reset, serve_hbone, serve_sessions};
+use super::{CONNECT, HBONE_PORT, Mesh, admit, dial, ends, reset, serve_hbone, serve_sessions, serve_trunk};
 use crate::capture::{Captured, Pod, SocketIntent};
 use crate::identity::{ALPN_HBONE, PeerError, VerifiedPeer};
 use crate::model::{TunnelProtocol, Workload};
@@ -98,10 +98,10 @@ async fn tunnel(mesh: &Arc<Mesh>, server: Server, stream: TcpStream, read: Vec<u
     };
     mesh.telemetry.agent().handshake(Direction::Inbound, protocol, "ok");
     let _open = mesh.telemetry.agent().sessions(Direction::Inbound, protocol).opened();
-    if tls.info().alpn == underpass::ALPN {
-        serve_sessions::serve(mesh, &server, tls, &peer).await;
-    } else {
-        serve_hbone::serve(mesh, server, tls, peer).await;
+    match &*tls.info().alpn {
+        underpass::ALPN => serve_sessions::serve(mesh, &server, underpass::Session::new(tls), &peer).await,
+        underpass::ALPN_LANES => serve_trunk::serve(mesh, server, tls, peer).await,
+        _ => serve_hbone::serve(mesh, server, tls, peer).await,
     }
 }
 
@@ -129,7 +129,7 @@ async fn handshake(
         };
         (Failed::new(Stage::Tunnel, "TLS_FAILURE", error), reason)
     })?;
-    if ![underpass::ALPN, ALPN_HBONE].contains(&tls.info().alpn.as_slice()) {
+    if ![underpass::ALPN, underpass::ALPN_LANES, ALPN_HBONE].contains(&tls.info().alpn.as_slice()) {
         return Err((Failed::new(Stage::Tunnel, "TLS_FAILURE", "the peer chose no protocol (ALPN)"), "alpn"));
     }
     let peer = mesh.verified(&mut tls, generation);

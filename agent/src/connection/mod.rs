@@ -15,6 +15,7 @@ mod pods;
 mod requests;
 mod serve_hbone;
 mod serve_sessions;
+mod serve_trunk;
 
 pub use admissions::Admissions;
 pub use destination::{Authorizers, KeyStore};
@@ -59,6 +60,8 @@ pub struct Mesh {
     pub identities: Arc<identity::Store>,
     /// Warm `underpass/1` sessions.
     pub sessions: underpass::Pool,
+    /// Connections on which many such sessions are carried.
+    pub trunks: underpass::Trunks<Failed>,
     /// Reports of requests that wait to be sent to the destinations' agents.
     pub reports: underpass::Reports,
     /// Every tunnel that is open, warm or in use.

@@ -295,14 +295,18 @@ impl Outbound<'_> {
             Err(failed) => return Err(Attempt::Again(failed)),
         };
         let hop = Hop::Underpass(Arc::clone(workload));
-        self.record.target(ends::target(&hop, to.0, to.1, Proof::Handshake(ends::tls(session.tls().info()))));
+        self.record.target(ends::target(&hop, to.0, to.1, Proof::Handshake(ends::tls(session.info()))));
         let (destination, source) = (to.0.address, self.client.address.socket());
         let opened = session.open(&underpass::Open { destination, source, confirm: false });
         opened.at(Stage::Tunnel, "TUNNEL").map_err(Attempt::Again)?;
         if said.undecided.is_some() {
             session.flush().await.at(Stage::Tunnel, "TUNNEL").map_err(Attempt::Again)?;
             let mut byte = [0];
-            let speaks = async { drop(session.tls().tcp().peek(&mut byte).await) };
+            let speaks = async {
+                if let Some(tcp) = session.tcp() {
+                    drop(tcp.peek(&mut byte).await);
+                }
+            };
             if let Err(turned) = self.decide(app, said, speaks).await {
                 // As a stream, it says farewell to the application when it is let go.
                 drop(underpass::SessionStream::new(session));

@@ -26,7 +26,7 @@ use crate::relay::http::{
 use crate::route::{self, Affinity, Forward, HttpTable, Plan, Refusal, Upstream};
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Open, Outcome, Protocol, RequestRecord, Target};
-use crate::tunnel::underpass::ReportSink;
+use crate::tunnel::underpass::{Own, ReportSink};
 use crate::vocab::{OrigDst, SpiffeId, Stage};
 use ::http::header::SET_COOKIE;
 use ::http::request::Parts;
@@ -116,6 +116,8 @@ pub struct Carrier {
     twin: Option<Arc<Open>>,
     /// It is cut when policies come that deny it.
     _guarded: Option<Arc<Guarded>>,
+    /// It has a tunnel to itself.
+    _own: Option<Arc<Own>>,
 }
 
 /// Endpoints that are not wanted, and how far to look for others.

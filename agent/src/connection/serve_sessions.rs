@@ -7,7 +7,6 @@ use super::{Mesh, admit, ends, reset};
 use crate::identity::VerifiedPeer;
 use crate::policy::{Connection, Peer};
 use crate::telemetry::{Open as Record, Outcome, Protocol, RequestRecord, Target, Tls};
-use crate::tunnel::tls::TlsStream;
 use crate::tunnel::underpass::{
     CarryError, Open, RefusalCode, Report, Role, SERVER_IDLE, Session, SessionError, SessionStream,
 };
@@ -17,12 +16,11 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// How long connections that crossed our farewell are still taken.
-const AFTER_FAREWELL: Duration = Duration::from_secs(5);
+pub(super) const AFTER_FAREWELL: Duration = Duration::from_secs(5);
 
 /// Serves a session until its client is done with it, it has waited too long, or the pod or the agent goes.
-pub async fn serve(mesh: &Arc<Mesh>, server: &Server, tls: TlsStream, peer: &VerifiedPeer) {
-    let handshake = ends::tls(tls.info());
-    let mut session = Session::new(tls);
+pub async fn serve(mesh: &Arc<Mesh>, server: &Server, mut session: Session, peer: &VerifiedPeer) {
+    let handshake = ends::tls(session.info());
     let mut last = None;
     loop {
         match next(server.pod.gone(), &mut session, last.as_ref()).await {

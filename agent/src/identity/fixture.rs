@@ -128,6 +128,6 @@ pub(crate) fn showing_chain(
     chain.extend(intermediates.iter().cloned());
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let key = Arc::new(CertifiedKey::from_der(chain, key, &provider).unwrap());
-    let client = tls::client(&provider, cluster.trust(), &key, super::ALPN_HBONE).unwrap();
+    let client = tls::client(&provider, cluster.trust(), &key, &[super::ALPN_HBONE]).unwrap();
     (client, tls::server(&provider, cluster.trust(), &key).unwrap())
 }

@@ -1,7 +1,7 @@
 //! What two real TLS ends make of each other.
 
 use super::fixture::{HOUR, Mesh, id, leaf, showing};
-use super::{ALPN_HBONE, ALPN_UNDERPASS, PeerError, VerifiedPeer};
+use super::{ALPN_HBONE, ALPN_LANES, ALPN_UNDERPASS, PeerError, VerifiedPeer};
 use rustls::{ClientConfig, HandshakeKind, NamedGroup, ServerConfig};
 use rustls_pki_types::ServerName;
 use std::io;
@@ -31,7 +31,9 @@ fn why<T>(end: io::Result<T>) -> PeerError {
 async fn workloads_of_two_clusters_know_each_other() {
     let mesh = Mesh::new();
     let (near, far) = (mesh.identity(&id("shop", "web")), mesh.identity(&id("shop", "cart")));
-    for (config, alpn) in [(&near.client_hbone, ALPN_HBONE), (&near.client_underpass, ALPN_UNDERPASS)] {
+    let tunnels =
+        [(&near.client_hbone, ALPN_HBONE), (&near.client_underpass, ALPN_UNDERPASS), (&near.client_lanes, ALPN_LANES)];
+    for (config, alpn) in tunnels {
         let (client, server) = shake(config, &far.server).await;
         let (client, server) = (client.unwrap(), server.unwrap());
         let (_, client) = client.get_ref();

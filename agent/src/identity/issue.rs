@@ -31,9 +31,11 @@ pub struct Identity {
     pub id: SpiffeId,
     /// Opens `underpass/1` sessions.
     pub client_underpass: Arc<ClientConfig>,
+    /// Opens connections for many of them, or for one where the server knows no other.
+    pub client_lanes: Arc<ClientConfig>,
     /// Opens HBONE sessions.
     pub client_hbone: Arc<ClientConfig>,
-    /// Accepts both; the negotiated ALPN tells which.
+    /// Accepts all of these; the negotiated ALPN tells which.
     pub server: Arc<ServerConfig>,
     /// When the certificate is good.
     pub validity: Validity,
@@ -129,8 +131,9 @@ impl Identity {
         let certified = Arc::new(CertifiedKey::from_der(chain.clone(), key, provider)?);
         Ok(Self {
             id: id.clone(),
-            client_underpass: tls::client(provider, trust, &certified, super::ALPN_UNDERPASS)?,
-            client_hbone: tls::client(provider, trust, &certified, super::ALPN_HBONE)?,
+            client_underpass: tls::client(provider, trust, &certified, &[super::ALPN_UNDERPASS])?,
+            client_lanes: tls::client(provider, trust, &certified, &[super::ALPN_LANES, super::ALPN_UNDERPASS])?,
+            client_hbone: tls::client(provider, trust, &certified, &[super::ALPN_HBONE])?,
             server: tls::server(provider, trust, &certified)?,
             validity,
             chain,

@@ -1,6 +1,6 @@
 //! The one way this mesh speaks TLS: 1.3, both sides authenticated, nothing remembered between connections.
 
-use super::{ALPN_HBONE, ALPN_UNDERPASS, Trust};
+use super::{ALPN_HBONE, ALPN_LANES, ALPN_UNDERPASS, Trust};
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider, kx_group};
@@ -28,7 +28,7 @@ pub fn provider() -> Arc<CryptoProvider> {
     })
 }
 
-/// A client that shows `key`, believes `trust` and offers `alpn` alone.
+/// A client that shows `key`, believes `trust` and offers these protocols alone.
 ///
 /// No SNI: a pod is dialled by address, and the name would tell onlookers who is called. No
 /// resumption: a resumed session skips the certificates, so a rotated, expired or no longer trusted
@@ -38,14 +38,14 @@ pub(super) fn client(
     provider: &Arc<CryptoProvider>,
     trust: &Arc<Trust>,
     key: &Arc<CertifiedKey>,
-    alpn: &[u8],
+    alpn: &[&[u8]],
 ) -> Result<Arc<ClientConfig>, rustls::Error> {
     let mut config = ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(trust.clone())
         .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key.clone())));
-    config.alpn_protocols = vec![alpn.to_vec()];
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     config.enable_sni = false;
     config.resumption = Resumption::disabled();
     config.enable_secret_extraction = true;
@@ -65,7 +65,7 @@ pub fn client_of(roots: &[CertificateDer<'_>], alpn: &[&[u8]]) -> Result<Arc<Cli
     Ok(Arc::new(config))
 }
 
-/// A server that shows `key`, demands a certificate that `trust` believes and speaks both tunnels.
+/// A server that shows `key`, demands a certificate that `trust` believes and speaks every tunnel.
 ///
 /// No tickets (see [`client`]), so no early data either: 0-RTT can be replayed (RFC 8446, 8).
 pub(super) fn server(
@@ -77,7 +77,7 @@ pub(super) fn server(
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(trust.clone())
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(key.clone())));
-    config.alpn_protocols = vec![ALPN_UNDERPASS.to_vec(), ALPN_HBONE.to_vec()];
+    config.alpn_protocols = [ALPN_LANES, ALPN_UNDERPASS, ALPN_HBONE].map(<[u8]>::to_vec).to_vec();
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;

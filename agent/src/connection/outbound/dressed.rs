@@ -136,7 +136,7 @@ impl Outbound<'_> {
             CarryError::Refused { code: RefusalCode::Denied, .. } => Failed::new(Stage::Policy, "DENY", error),
             error => Failed::new(Stage::Tunnel, "CONNECT", error),
         })?;
-        let proof = Proof::Handshake(ends::tls(session.tls().info()));
+        let proof = Proof::Handshake(ends::tls(session.info()));
         self.record.target(ends::target(hop, to.0, to.1, proof));
         Ok((Io::Session(Box::new(SessionStream::new(session))), None))
     }

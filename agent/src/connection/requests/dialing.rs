@@ -56,7 +56,13 @@ impl Requests {
         let stream = client.tcp(intent, choice.endpoint.address).await?;
         let (twin, held) = twin.unzip();
         let guarded = held.map(|held| held.guard(&stream).at(Stage::Relay, "UF")).transpose()?.map(Arc::new);
-        let handle = Carrier { target: Arc::new(choice.target(Proof::None)), reports: None, twin, _guarded: guarded };
+        let handle = Carrier {
+            target: Arc::new(choice.target(Proof::None)),
+            reports: None,
+            twin,
+            _guarded: guarded,
+            _own: None,
+        };
         Ok((Io::Tcp(stream), handle))
     }
 
@@ -74,7 +80,10 @@ impl Requests {
                     inner::begin(&self.mesh, client, ((workload, address), peer.clone()), (held, otherwise, twin))
                         .await?;
                 let target = Arc::new(choice.target(Proof::None));
-                return Ok((Io::Inner(inner.io), Carrier { target, reports: None, twin: None, _guarded: None }));
+                return Ok((
+                    Io::Inner(inner.io),
+                    Carrier { target, reports: None, twin: None, _guarded: None, _own: None },
+                ));
             }
             Err(failed) => {
                 twin.close(failed.outcome());
@@ -88,16 +97,22 @@ impl Requests {
     async fn session(&self, workload: &Workload, choice: &Choice) -> Result<Connected, Failed> {
         let to = (workload, choice.endpoint.address);
         let client = self.client.under(choice.forward.upstream());
-        let (_, mut session) = dial::session(&self.mesh, &client, to, &choice.permit).await?;
+        let (mut session, own) = dial::shared(&self.mesh, &client, to, &choice.permit).await?;
         let (destination, source) = (choice.endpoint.address, self.client.address.socket());
         session.open(&underpass::Open { destination, source, confirm: true }).at(Stage::Tunnel, "TUNNEL")?;
         session.accepted().await.map_err(|error| match error {
             CarryError::Refused { code: RefusalCode::Denied, .. } => Failed::new(Stage::Policy, "DENY", error),
             error => Failed::new(Stage::Tunnel, "CONNECT", error),
         })?;
-        let target = Arc::new(choice.target(Proof::Handshake(ends::tls(session.tls().info()))));
+        let target = Arc::new(choice.target(Proof::Handshake(ends::tls(session.info()))));
         let stream = SessionStream::new(session);
-        let handle = Carrier { target, reports: Some(stream.reports(&self.mesh.reports)), twin: None, _guarded: None };
+        let handle = Carrier {
+            target,
+            reports: Some(stream.reports(&self.mesh.reports)),
+            twin: None,
+            _guarded: None,
+            _own: own.map(Arc::new),
+        };
         Ok((Io::Session(Box::new(stream)), handle))
     }
 
@@ -105,8 +120,13 @@ impl Requests {
         let to = (workload, choice.endpoint.address);
         let client = self.client.under(choice.forward.upstream());
         let stream = dial::hbone(&self.mesh, &client, to, &choice.permit).await?;
-        let handle =
-            Carrier { target: Arc::new(choice.target(Proof::Earlier)), reports: None, twin: None, _guarded: None };
+        let handle = Carrier {
+            target: Arc::new(choice.target(Proof::Earlier)),
+            reports: None,
+            twin: None,
+            _guarded: None,
+            _own: None,
+        };
         Ok((Io::Hbone(stream), handle))
     }
 }

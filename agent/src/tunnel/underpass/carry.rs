@@ -131,7 +131,7 @@ impl<'a> Carry<'a> {
         loop {
             let up = self.poll_up(cx)?;
             let down = self.poll_down(cx)?;
-            if self.shut && !self.reading && !self.session.tls.has_unsent() {
+            if self.shut && !self.reading && !self.session.wire.has_unsent() {
                 return Poll::Ready(Ok(()));
             }
             if up.is_pending() && down.is_pending() {
@@ -142,7 +142,7 @@ impl<'a> Carry<'a> {
 
     /// Application to tunnel: reads while there is room and something to read, then sends. Ready when it got on.
     fn poll_up(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CarryError>> {
-        while self.reading && !self.session.tls.is_backed_up() {
+        while self.reading && !self.session.wire.is_backed_up() {
             let mut room = ReadBuf::new(self.session.vacant_data());
             match Pin::new(&mut *self.app).poll_read(cx, &mut room) {
                 Poll::Pending => break,
@@ -160,10 +160,10 @@ impl<'a> Carry<'a> {
                 }
             }
         }
-        if !self.session.tls.has_unsent() {
+        if !self.session.wire.has_unsent() {
             return Poll::Pending;
         }
-        self.session.tls.poll_send(cx).map_err(|error| SessionError::from(error).into())
+        self.session.wire.poll_send(cx).map_err(|error| SessionError::from(error).into())
     }
 
     /// Tunnel to application: gathers what has come, then writes it at once. Ready when it got on.
@@ -180,7 +180,7 @@ impl<'a> Carry<'a> {
         if self.ended {
             return self.poll_shut(cx);
         }
-        match self.session.tls.poll_receive(cx) {
+        match self.session.wire.poll_receive(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(0)) => {
                 Poll::Ready(Err(SessionError::from(io::Error::from(io::ErrorKind::UnexpectedEof)).into()))
@@ -244,7 +244,7 @@ impl<'a> Carry<'a> {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CarryError>> {
-        let received = self.session.tls.received();
+        let received = self.session.wire.received();
         let mut slices = [IoSlice::new(&[]); GATHER];
         for (slice, piece) in slices.iter_mut().zip(&self.pieces[self.written..]) {
             *slice = IoSlice::new(&received[piece.clone()]);
@@ -300,7 +300,7 @@ impl<'a> Carry<'a> {
     /// Tells the peer that there will be no end, so that its application sees a reset and not a clean close.
     fn app_broke(&mut self, error: io::Error, cx: &mut Context<'_>) -> CarryError {
         if self.session.control(Kind::Reset, &[]).is_ok() {
-            let _ = self.session.tls.poll_send(cx);
+            let _ = self.session.wire.poll_send(cx);
         }
         CarryError::App(error)
     }

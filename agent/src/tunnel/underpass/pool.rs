@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 /// Sessions that may wait for one key; what a burst left behind beyond that is closed.
 const MOST_IDLE: usize = 64;
 /// How long a session waits. The server's side waits longer ([`SERVER_IDLE`](super::SERVER_IDLE)), so that it is the client who closes.
-const IDLE: Duration = Duration::from_secs(60);
+pub(super) const IDLE: Duration = Duration::from_secs(60);
 /// Sessions are renewed at that age, so that a rotated certificate comes into use.
-const OLDEST: Duration = Duration::from_secs(3600);
+pub(super) const OLDEST: Duration = Duration::from_secs(3600);
 
 /// Whom a session belongs to: it is never lent to another source or for another destination.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -51,7 +51,7 @@ impl Pool {
         if session.retiring || session.born.elapsed() > OLDEST {
             return;
         }
-        session.tls.shrink();
+        session.wire.shrink();
         session.idle_since = Instant::now();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let sessions = idle.entry(key).or_default();

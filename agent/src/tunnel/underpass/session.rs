@@ -1,14 +1,17 @@
-//! A session: frames on a TLS stream, in both directions, without copies.
+//! A session: frames on a TLS stream, or on a lane of one, in both directions.
 
-use super::super::tls::{RecordError, TlsStream};
+use super::super::tls::{RecordError, TlsInfo, TlsStream};
 use super::carry::CarryError;
 use super::frame::{self, FrameError, HEADER, Kind, MAX_DATA, Open, RefusalCode};
 use super::report::Report;
+use super::trunk::Lane;
+use super::wire::Wire;
 use std::io;
 use std::ops::Range;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 use thiserror::Error;
+use tokio::net::TcpStream;
 
 /// Why a session is of no more use.
 #[derive(Debug, Error)]
@@ -27,7 +30,7 @@ pub enum SessionError {
 /// What came: a piece of payload in the receive buffer, or a control frame.
 #[derive(Debug)]
 pub enum Incoming {
-    /// Application bytes at this range of [`TlsStream::received`].
+    /// Application bytes at this range of what the wire has received.
     Data(Range<usize>),
     /// A control frame with its payload.
     Control(Kind, Vec<u8>),
@@ -38,7 +41,7 @@ type Frame = (Kind, Vec<u8>);
 
 /// One end of a session.
 pub struct Session {
-    pub(super) tls: TlsStream,
+    pub(super) wire: Wire,
     /// The record that is being taken apart.
     record: Range<usize>,
     partial: Partial,
@@ -62,12 +65,27 @@ const FRESH: Partial = Partial::Header([0; HEADER], 0);
 impl Session {
     /// A session on a stream whose handshake chose `underpass/1`.
     pub fn new(tls: TlsStream) -> Self {
-        Self { tls, record: 0..0, partial: FRESH, born: Instant::now(), idle_since: Instant::now(), retiring: false }
+        Self::over(Wire::Own(tls))
     }
 
-    /// The TLS stream underneath.
-    pub fn tls(&self) -> &TlsStream {
-        &self.tls
+    /// A session that shares its stream with others.
+    pub fn on(lane: Lane) -> Self {
+        Self::over(Wire::Lane(lane))
+    }
+
+    fn over(wire: Wire) -> Self {
+        let now = Instant::now();
+        Self { wire, record: 0..0, partial: FRESH, born: now, idle_since: now, retiring: false }
+    }
+
+    /// What the handshake underneath agreed on.
+    pub fn info(&self) -> &TlsInfo {
+        self.wire.info()
+    }
+
+    /// The TCP connection underneath, if nobody else uses it.
+    pub fn tcp(&self) -> Option<&TcpStream> {
+        self.wire.tcp()
     }
 
     /// Queues the start of a connection; the next flush carries it.
@@ -97,13 +115,13 @@ impl Session {
     /// The next frame where only a control frame is due; `None` at the session's end.
     fn poll_control(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame>, SessionError>> {
         // What waits for the network does not keep us from reading.
-        let _ = self.tls.poll_send(cx)?;
+        let _ = self.wire.poll_send(cx)?;
         loop {
             match self.next_incoming()? {
                 Some(Incoming::Control(Kind::Farewell, _)) => self.retiring = true,
                 Some(Incoming::Control(kind, payload)) => return Poll::Ready(Ok(Some((kind, payload)))),
                 Some(Incoming::Data(_)) => return Poll::Ready(Err(FrameError::Unexpected(Kind::Data).into())),
-                None if self.tls.is_closed() || ready!(self.tls.poll_receive(cx))? == 0 => {
+                None if self.wire.is_closed() || ready!(self.wire.poll_receive(cx))? == 0 => {
                     return Poll::Ready(Ok(None));
                 }
                 None => {}
@@ -129,7 +147,7 @@ impl Session {
             match self.next_incoming()? {
                 Some(Incoming::Control(Kind::End | Kind::Reset, _)) => return Poll::Ready(Ok(())),
                 Some(_) => {}
-                None if ready!(self.tls.poll_receive(cx))? == 0 => {
+                None if ready!(self.wire.poll_receive(cx))? == 0 => {
                     return Poll::Ready(Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()));
                 }
                 None => {}
@@ -176,38 +194,41 @@ impl Session {
     /// # Errors
     /// [`SessionError`]; the session must be dropped.
     pub async fn flush(&mut self) -> Result<(), SessionError> {
-        Ok(std::future::poll_fn(|cx| self.tls.poll_send(cx)).await?)
+        Ok(std::future::poll_fn(|cx| self.wire.poll_send(cx)).await?)
     }
 
     /// Whether it may carry another connection: nothing is under way and the peer is there.
     pub fn is_reusable(&self) -> bool {
-        !self.retiring && self.record.is_empty() && matches!(self.partial, Partial::Header(_, 0)) && self.tls.is_quiet()
+        !self.retiring
+            && self.record.is_empty()
+            && matches!(self.partial, Partial::Header(_, 0))
+            && self.wire.is_quiet()
     }
 
     /// Queues a control frame as a record of its own.
     pub(super) fn control(&mut self, kind: Kind, payload: &[u8]) -> Result<(), SessionError> {
-        let room = self.tls.vacant();
+        let room = self.wire.vacant();
         room[..HEADER].copy_from_slice(&frame::encode_header(kind, payload.len()));
         room[HEADER..HEADER + payload.len()].copy_from_slice(payload);
-        Ok(self.tls.seal(HEADER + payload.len())?)
+        Ok(self.wire.seal(HEADER + payload.len())?)
     }
 
     /// Room for application bytes, to be queued by [`Self::queue_data`].
     pub(super) fn vacant_data(&mut self) -> &mut [u8] {
-        &mut self.tls.vacant()[HEADER..HEADER + MAX_DATA]
+        &mut self.wire.vacant()[HEADER..HEADER + MAX_DATA]
     }
 
     /// Queues the first `len` bytes of [`Self::vacant_data`] as a DATA frame.
     pub(super) fn queue_data(&mut self, len: usize) -> Result<(), SessionError> {
-        self.tls.vacant()[..HEADER].copy_from_slice(&frame::encode_header(Kind::Data, len));
-        Ok(self.tls.seal(HEADER + len)?)
+        self.wire.vacant()[..HEADER].copy_from_slice(&frame::encode_header(Kind::Data, len));
+        Ok(self.wire.seal(HEADER + len)?)
     }
 
     /// Takes the next piece out of the bytes received; `None` when more must be received first.
     pub(super) fn next_incoming(&mut self) -> Result<Option<Incoming>, SessionError> {
         loop {
             if self.record.is_empty() {
-                let Some(record) = self.tls.next_record()? else {
+                let Some(record) = self.wire.next_record()? else {
                     return Ok(None);
                 };
                 self.record = record;
@@ -223,7 +244,7 @@ impl Session {
         match &mut self.partial {
             Partial::Header(header, filled) => {
                 let len = (HEADER - *filled).min(self.record.len());
-                let bytes = &self.tls.received()[self.record.start..self.record.start + len];
+                let bytes = &self.wire.received()[self.record.start..self.record.start + len];
                 header[*filled..*filled + len].copy_from_slice(bytes);
                 *filled += len;
                 self.record.start += len;
@@ -252,7 +273,7 @@ impl Session {
             }
             Partial::Control(kind, len, payload) => {
                 let take = self.record.len().min(*len - payload.len());
-                payload.extend(&self.tls.received()[self.record.start..self.record.start + take]);
+                payload.extend(&self.wire.received()[self.record.start..self.record.start + take]);
                 self.record.start += take;
                 if payload.len() < *len {
                     return Ok(None);

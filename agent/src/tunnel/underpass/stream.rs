@@ -98,16 +98,16 @@ impl Shared {
     fn send_rest(&self) {
         let mut session = lock(&self.session);
         let _ = self.queue_reports(&mut session);
-        let _ = session.tls.poll_send(&mut Context::from_waker(Waker::noop()));
+        let _ = session.wire.poll_send(&mut Context::from_waker(Waker::noop()));
     }
 
     /// Sends the reports at once, unless other bytes wait for the network: then its own task is at it.
     fn send_reports(&self) {
         let mut session = lock(&self.session);
-        if session.tls.has_unsent() || self.queue_reports(&mut session).is_err() {
+        if session.wire.has_unsent() || self.queue_reports(&mut session).is_err() {
             return;
         }
-        let _ = session.tls.poll_send(&mut Context::from_waker(Waker::noop()));
+        let _ = session.wire.poll_send(&mut Context::from_waker(Waker::noop()));
     }
 }
 
@@ -189,14 +189,14 @@ impl AsyncRead for SessionStream {
             match session.next_incoming().map_err(broken)? {
                 Some(Incoming::Data(piece)) => this.unread = piece,
                 Some(Incoming::Control(kind, payload)) => this.ended = control(&mut session, kind, &payload)?,
-                None if ready!(session.tls.poll_receive(cx))? == 0 => {
+                None if ready!(session.wire.poll_receive(cx))? == 0 => {
                     return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
                 }
                 None => {}
             }
         }
         let len = this.unread.len().min(out.remaining());
-        out.put_slice(&session.tls.received()[this.unread.start..this.unread.start + len]);
+        out.put_slice(&session.wire.received()[this.unread.start..this.unread.start + len]);
         this.unread.start += len;
         Poll::Ready(Ok(()))
     }
@@ -213,8 +213,8 @@ impl AsyncWrite for SessionStream {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let mut session = lock(&self.shared.session);
-        if session.tls.is_backed_up() {
-            ready!(session.tls.poll_send(cx))?;
+        if session.wire.is_backed_up() {
+            ready!(session.wire.poll_send(cx))?;
         }
         self.shared.queue_reports(&mut session)?;
         let room = session.vacant_data();
@@ -235,7 +235,7 @@ impl AsyncWrite for SessionStream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        lock(&self.shared.session).tls.poll_send(cx)
+        lock(&self.shared.session).wire.poll_send(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -246,6 +246,6 @@ impl AsyncWrite for SessionStream {
             session.control(Kind::End, &[]).map_err(broken)?;
             this.end_sent = true;
         }
-        session.tls.poll_send(cx)
+        session.wire.poll_send(cx)
     }
 }
