@@ -11,7 +11,8 @@ use underpass_tests::run::run;
 use underpass_tests::{Agent, Lab, process, until};
 
 use crate::scene::{
-    Pod, SOON, answering, apply, assert_answered, client, http, lab, load, number, reachable, service, tcp, through,
+    Pod, SOON, answering, apply, assert_answered, client, delete, http, lab, load, number, reachable, service, tcp,
+    through,
 };
 use crate::tunnels_peer;
 use underpass_tests::packets::Packets;
@@ -50,6 +51,9 @@ fn tunnels() {
             ("every pair carries connections and requests", every_pair),
             ("the wire: TLS 1.3, the port, never the payload", wire),
             ("the second connection needs no handshake", reuse),
+            ("many requests at once share a tunnel", shared),
+            ("one that reads slowly holds up no other on its tunnel", slow),
+            ("what shares a tunnel is cut by a policy, and answered again without it", denied),
             ("a Python HBONE server in a pod: our client", tunnels_peer::as_client),
             ("a Python HBONE server who is somebody else is refused", tunnels_peer::stranger),
             ("a Python HBONE client in a pod: our server", tunnels_peer::as_server),
@@ -134,6 +138,64 @@ fn reuse(lab: &mut Lab) {
         let after = sessions(&agent, tunnel);
         assert_eq!((after.0 - before.0, after.1 - before.1), (0.0, 5.0), "{tunnel}: handshakes, reused sessions");
     }
+}
+
+/// The connections between the agents that many requests share.
+const LANES: &str = "underpass/1+lanes";
+
+fn shared(lab: &mut Lab) {
+    let agent = lab.agent("east", "u1").unwrap();
+    let before = sessions(&agent, LANES);
+    let words = ["--requests", "4000", "--concurrency", "48"];
+    assert_answered(&load(lab, &client_on("u1"), "http://web-u2:8080/", &words), 4000);
+    let after = sessions(&agent, LANES);
+    let (handshakes, lanes) = (after.0 - before.0, after.1 - before.1);
+    assert!((1.0..=2.0).contains(&handshakes) && lanes >= 30.0, "{handshakes} handshakes for {lanes} lanes");
+    let open = [("direction", "inbound"), ("tunnel", LANES)];
+    let far = lab.agent("east", "u2").unwrap().metrics().unwrap();
+    assert!(far.sum("underpass_tunnel_sessions_open", &open) >= 1.0);
+}
+
+/// Downloads of so many bytes from u2, at a rate that curl understands.
+fn downloads(lab: &Lab, how_many: usize, bytes: usize, rate: &str) -> Vec<Child> {
+    let url = format!("http://web-u2:8080/bytes/{bytes}");
+    let words = ["curl", "-s", "-m", "60", "--limit-rate", rate, "-o", "/dev/null", "-w", "%{size_download}", &url];
+    let one = || lab.command(&client_on("u1"), &words).unwrap().stdout(Stdio::piped()).spawn().unwrap();
+    (0..how_many).map(|_| one()).collect()
+}
+
+fn slow(lab: &mut Lab) {
+    let mut slow = downloads(lab, 6, 16_000_000, "4M");
+    std::thread::sleep(Duration::from_millis(500));
+    let began = std::time::Instant::now();
+    for child in downloads(lab, 8, 20_000_000, "1G") {
+        assert_eq!(child.wait_with_output().unwrap().stdout, b"20000000");
+    }
+    let took = began.elapsed();
+    assert!(slow.iter_mut().all(|child| child.try_wait().unwrap().is_none()), "the slow ones took less than {took:?}");
+    for child in slow {
+        assert_eq!(child.wait_with_output().unwrap().stdout, b"16000000");
+    }
+}
+
+fn denied(lab: &mut Lab) {
+    let cut = downloads(lab, 8, 50_000_000, "5M");
+    std::thread::sleep(Duration::from_millis(700));
+    let policy = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: nobody}\n\
+        spec: {selector: {matchLabels: {app: web-u2}}, action: DENY, rules: [{}]}\n";
+    apply(lab, policy);
+    let began = std::time::Instant::now();
+    for child in cut {
+        let output = child.wait_with_output().unwrap();
+        assert!(!output.status.success(), "{output:?}");
+    }
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    delete(lab, policy);
+    answering(lab, &client_on("u1"), "http://web-u2:8080/");
+    assert_answered(
+        &load(lab, &client_on("u1"), "http://web-u2:8080/", &["--requests", "500", "--concurrency", "16"]),
+        500,
+    );
 }
 
 /// Handshakes, and connections that took a session that was there.

@@ -151,7 +151,7 @@ pub async fn shared(
                 return Ok((session, Some(own)));
             }
             Attempt::Lane(lane) => {
-                mesh.telemetry.agent().sessions(Direction::Outbound, "underpass/1").reused();
+                mesh.telemetry.agent().sessions(Direction::Outbound, underpass::LANES).reused();
                 return Ok((Session::on(lane), None));
             }
             Attempt::Wait(other) => match other.done().await {
@@ -162,7 +162,7 @@ pub async fn shared(
         };
         let identity = mesh.identities.of(&client.workload.identity).await.at(Stage::Identity, "IDENTITY_ERROR")?;
         match handshake(mesh, client, to, Arc::clone(&identity.client_lanes)).await {
-            Ok(tls) if tls.info().alpn != underpass::ALPN_LANES => {
+            Ok(tls) if tls.info().alpn != underpass::LANES.as_bytes() => {
                 dial.plain();
                 return Ok((Session::new(tls), None));
             }
@@ -205,6 +205,8 @@ pub async fn handshake(
         Ok(tls)
     });
     let result = verified.as_ref().err().map_or("ok", |failed| failed.flag);
+    let lanes = verified.as_ref().is_ok_and(|tls| tls.info().alpn == underpass::LANES.as_bytes());
+    let protocol = if lanes { underpass::LANES } else { protocol };
     mesh.telemetry.agent().handshake(Direction::Outbound, protocol, result);
     verified.map_err(|failed| Failed { reason: format!("{address}: {}", failed.reason), ..failed })
 }

@@ -96,11 +96,13 @@ async fn tunnel(mesh: &Arc<Mesh>, server: Server, stream: TcpStream, read: Vec<u
             return server.record(mesh).close(failed.outcome());
         }
     };
+    let lanes = tls.info().alpn == underpass::LANES.as_bytes();
+    let protocol = if lanes { underpass::LANES } else { protocol };
     mesh.telemetry.agent().handshake(Direction::Inbound, protocol, "ok");
     let _open = mesh.telemetry.agent().sessions(Direction::Inbound, protocol).opened();
     match &*tls.info().alpn {
         underpass::ALPN => serve_sessions::serve(mesh, &server, underpass::Session::new(tls), &peer).await,
-        underpass::ALPN_LANES => serve_trunk::serve(mesh, server, tls, peer).await,
+        _ if lanes => serve_trunk::serve(mesh, server, tls, peer).await,
         _ => serve_hbone::serve(mesh, server, tls, peer).await,
     }
 }
@@ -129,7 +131,7 @@ async fn handshake(
         };
         (Failed::new(Stage::Tunnel, "TLS_FAILURE", error), reason)
     })?;
-    if ![underpass::ALPN, underpass::ALPN_LANES, ALPN_HBONE].contains(&tls.info().alpn.as_slice()) {
+    if ![underpass::ALPN, underpass::LANES.as_bytes(), ALPN_HBONE].contains(&tls.info().alpn.as_slice()) {
         return Err((Failed::new(Stage::Tunnel, "TLS_FAILURE", "the peer chose no protocol (ALPN)"), "alpn"));
     }
     let peer = mesh.verified(&mut tls, generation);

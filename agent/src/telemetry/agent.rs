@@ -122,7 +122,7 @@ impl Agent {
         *self.handshakes.lock().entry((direction, tunnel, result)).or_default() += 1;
     }
 
-    /// The sessions of a direction and protocol (`underpass/1`, `hbone`).
+    /// The sessions of a direction and protocol (`underpass/1`, `underpass/1+lanes`, `hbone`).
     pub fn sessions(&self, direction: Direction, tunnel: &'static str) -> Arc<Sessions> {
         self.sessions.lock().entry((direction, tunnel)).or_default().clone()
     }

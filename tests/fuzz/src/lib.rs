@@ -22,7 +22,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     Target { name: "manifests", run: manifests::whole },
     Target { name: "virtual-service", run: manifests::virtual_service },
     Target { name: "destination-rule", run: manifests::destination_rule },
@@ -30,6 +30,7 @@ pub const TARGETS: [Target; 11] = [
     Target { name: "exchanges", run: exchanges::carried },
     Target { name: "requests", run: requests::routed },
     Target { name: "frames", run: tunnels::frames },
+    Target { name: "lanes", run: tunnels::lanes },
     Target { name: "records", run: tunnels::records },
     Target { name: "hbone", run: tunnels::hbone },
     Target { name: "first-words", run: words::first_words },

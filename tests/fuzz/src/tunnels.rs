@@ -5,7 +5,9 @@ use rustls::ConnectionTrafficSecrets;
 use rustls::crypto::cipher::{AeadKey, Iv};
 use underpass::tunnel::hbone::{Baggage, Connect};
 use underpass::tunnel::tls::{Content, MAX_PLAINTEXT, RECORD_HEADER, RECORD_TRAILER, RecordKey, record_len};
-use underpass::tunnel::underpass::{MAX_DATA, Open, Report, decode_header, encode_header};
+use underpass::tunnel::underpass::{
+    Deframer, LaneFrame, MAX_DATA, Open, Report, decode_header, encode_header, encode_lane,
+};
 
 /// A frame after the other.
 pub fn frames(mut bytes: &[u8]) {
@@ -25,6 +27,48 @@ pub fn frames(mut bytes: &[u8]) {
         }
         bytes = rest;
     }
+}
+
+/// What comes on a trunk: the same frames wherever it is cut, and again when they are written.
+pub fn lanes(bytes: &[u8]) {
+    let Some((at, bytes)) = bytes.split_first() else { return };
+    let (first, second) = bytes.split_at(usize::from(*at).min(bytes.len()));
+    let seen = lane_frames(&[bytes]);
+    assert_eq!(lane_frames(&[first, second]), seen);
+    let mut again = Vec::new();
+    for (lane, frame, data) in &seen {
+        encode_lane(*lane, frame.unwrap_or(LaneFrame::Data(data)), &mut again);
+    }
+    assert_eq!(lane_frames(&[&again]), seen);
+}
+
+/// A lane, and its frame or the bytes of its DATA.
+type Seen = (u32, Option<LaneFrame<'static>>, Vec<u8>);
+
+/// The frames, up to the first that is none; DATA that came in pieces is put together.
+fn lane_frames(parts: &[&[u8]]) -> Vec<Seen> {
+    let (mut deframer, mut seen) = (Deframer::default(), Vec::<Seen>::new());
+    for part in parts {
+        let mut part = *part;
+        loop {
+            let (lane, frame) = match deframer.next(&mut part) {
+                Ok(Some((lane, LaneFrame::Data(piece)))) => {
+                    match seen.last_mut() {
+                        Some((last, None, data)) if *last == lane => data.extend_from_slice(piece),
+                        _ => seen.push((lane, None, piece.to_vec())),
+                    }
+                    continue;
+                }
+                Ok(Some((lane, LaneFrame::Open))) => (lane, LaneFrame::Open),
+                Ok(Some((lane, LaneFrame::Credit(bytes)))) => (lane, LaneFrame::Credit(bytes)),
+                Ok(Some((lane, LaneFrame::Close))) => (lane, LaneFrame::Close),
+                Ok(None) => break,
+                Err(_) => return seen,
+            };
+            seen.push((lane, Some(frame), Vec::new()));
+        }
+    }
+    seen
 }
 
 /// Bytes as they come, and the same bytes as what a peer sealed.

@@ -20,8 +20,8 @@ pub use pool::{Pool, PoolKey};
 pub use report::Report;
 pub use session::{Session, SessionError};
 pub use stream::{ReportSink, Reports, SessionStream};
-pub use trunk::{ALPN as ALPN_LANES, Attempt, Deframer, Lane, LaneFrame, Own, Trunk, TrunkError, Trunks, drive};
-pub use trunk::{HEADER as LANE_HEADER, encode as encode_lane};
+pub use trunk::encode as encode_lane;
+pub use trunk::{Attempt, Deframer, Lane, LaneFrame, NAME as LANES, Own, Trunk, TrunkError, Trunks, drive};
 
 /// How long the server keeps an idle session.
 pub const SERVER_IDLE: std::time::Duration = std::time::Duration::from_secs(90);

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use tokio::net::TcpStream;
 
 /// See the module. The methods are those of [`TlsStream`].
+#[expect(clippy::large_enum_variant, reason = "the larger one carries bytes: another pointer on their way costs more")]
 pub(super) enum Wire {
     Own(TlsStream),
     Lane(Lane),

@@ -1,9 +1,9 @@
 //! One lane of a trunk, with the methods of a TLS stream that a session needs.
 
 use super::super::super::tls::{MAX_PLAINTEXT, TlsInfo};
-use super::frame::LaneFrame;
+use super::WINDOW;
+use super::frame::{HEADER, LaneFrame};
 use super::shared::{State, Trunk};
-use super::{HEADER, WINDOW};
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,6 +13,8 @@ use std::task::{Context, Poll, Waker};
 const TX_HIGH: usize = 4 * MAX_PLAINTEXT;
 /// Bytes of all lanes that wait for the trunk's task.
 const ROOM: usize = 256 * 1024;
+/// Where so little comes, the buffers of a download are not kept.
+const SMALL: usize = 4 * 1024;
 /// Most of one lane before the next one's turn.
 const TURN: usize = 32 * 1024;
 
@@ -70,6 +72,9 @@ impl Lane {
         self.rx.clear();
         std::mem::swap(&mut self.rx, &mut slot.inbox);
         self.lent = false;
+        if self.rx.len() < SMALL && slot.inbox.capacity() > MAX_PLAINTEXT {
+            slot.inbox = Vec::new();
+        }
         slot.owed += self.rx.len();
         let driver = if slot.owed >= WINDOW / 2 && !slot.closed {
             let owed = std::mem::take(&mut slot.owed);

@@ -11,20 +11,20 @@ mod pool;
 mod shared;
 
 pub use drive::drive;
-pub use frame::{Deframer, HEADER, LaneFrame, TrunkError, encode};
+pub use frame::{Deframer, LaneFrame, TrunkError, encode};
 pub use lane::Lane;
 pub use pool::{Attempt, Own, Trunks};
 pub use shared::Trunk;
 
-/// The protocol's name in ALPN.
-pub const ALPN: &[u8] = b"underpass/1+lanes";
+/// The protocol's name, in ALPN and in metrics.
+pub const NAME: &str = "underpass/1+lanes";
 
-/// Bytes that may be under way on one lane and not yet read by its session. At 1 ms of round trip that is 4 Gbit/s.
-pub const WINDOW: usize = 512 * 1024;
+/// Bytes that may be under way on one lane and not yet read by its session. At 1 ms of round trip that is 2 Gbit/s.
+pub const WINDOW: usize = 256 * 1024;
 /// Lanes that a client opens on one trunk: enough to fill packets, and one task sends for all of them.
 const MOST_LANES: usize = 64;
-/// Lanes that a server lets a client have on one trunk.
-const MOST_TAKEN: usize = 1024;
+/// Lanes that a server lets a client have on one trunk: what they may fill is memory of this node.
+const MOST_TAKEN: usize = 2 * MOST_LANES;
 
 #[cfg(test)]
 mod tests;

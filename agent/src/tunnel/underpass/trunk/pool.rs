@@ -157,11 +157,6 @@ impl<E: Send + Sync + 'static> Trunks<E> {
             !which(key)
         });
     }
-
-    /// Trunks that are open.
-    pub fn open(&self) -> usize {
-        lock(&self.known).values().map(|known| lock(known).trunks.len()).sum()
-    }
 }
 
 impl<E> Default for Known<E> {
