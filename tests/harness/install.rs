@@ -64,18 +64,18 @@ pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
-/// Builds programs of the workspace (`(package, bin)`), in release; cargo shows its own progress.
+/// Builds programs of the workspace, in release; cargo shows its own progress.
 ///
 /// # Errors
 /// The build fails.
-pub fn build(bins: &[(&str, &str)]) -> Result<()> {
+pub fn build(bins: &[&str]) -> Result<()> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.arg("build").args(profile_args()).current_dir(workspace());
     // Inside `cargo xtask` these would describe xtask.
-    for (package, bin) in bins {
-        command.args(["--package", package, "--bin", bin]);
+    for bin in bins {
+        command.args(["--bin", bin]);
     }
-    eprintln!("building {} ...", bins.iter().map(|(_, bin)| *bin).collect::<Vec<_>>().join(", "));
+    eprintln!("building {} ...", bins.join(", "));
     let status = command.status().context("cannot start cargo")?;
     if !status.success() {
         bail!("`{}` failed", crate::run::line(&command));

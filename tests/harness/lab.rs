@@ -279,11 +279,7 @@ impl Drop for Lab {
 }
 
 fn build(agents: bool) -> Result<()> {
-    let mut bins = vec![("underpass-tests", "underpass-echo")];
-    if agents {
-        bins.push(("underpass", "underpass"));
-    }
-    install::build(&bins)
+    install::build(if agents { &["underpass", "underpass-echo"] } else { &["underpass-echo"] })
 }
 
 fn is_as_asked(record: &Record, options: &Options) -> bool {
@@ -295,7 +291,7 @@ fn copy_echo(dir: &Path) -> Result<()> {
     let from = install::built("underpass-echo");
     let to = dir.join("bin/underpass-echo");
     fs::create_dir_all(dir.join("bin"))?;
-    fs::copy(&from, &to).with_context(|| format!("{} (cargo build --release -p underpass-tests)", from.display()))?;
+    fs::copy(&from, &to).with_context(|| format!("{} (cargo build --release --bin underpass-echo)", from.display()))?;
     Ok(())
 }
 

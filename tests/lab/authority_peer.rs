@@ -58,12 +58,7 @@ impl Authority {
         let args = words.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect();
         let (lab_name, netns) = (lab.record.name.clone(), agent.record.netns.clone());
         let mut ca = Self { address, lab: lab_name, netns, dir, cacerts, args, pid: 0 };
-        ca.run(&[
-            "python3",
-            &path(python::sources("peers").join("kube_api.py")),
-            API,
-            &path(ca.dir.join("tokens.json")),
-        ])?;
+        ca.run(&["python3", &path(python::source("kube_api.py")), API, &path(ca.dir.join("tokens.json"))])?;
         ca.start_again()?;
         Ok(ca)
     }
@@ -139,8 +134,8 @@ impl Authority {
         asked["address"] = json!(self.address.to_string());
         asked["root"] = json!(self.dir.join("root.pem"));
         let mut argv = process::node_entry(&self.netns);
-        argv.push(python::environment("peers").join("bin/python").display().to_string());
-        argv.push(python::sources("peers").join("ca_client.py").display().to_string());
+        argv.push(python::interpreter().display().to_string());
+        argv.push(python::source("ca_client.py").display().to_string());
         let mut command = Command::new(&argv[0]);
         command.args(&argv[1..]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut client = command.spawn()?;

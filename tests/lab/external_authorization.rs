@@ -63,10 +63,7 @@ impl Drop for Servers {
 fn serving(lab: &Lab, pod: &str, verb: &str) -> Child {
     let mut command = Command::new("ip");
     command.args(["netns", "exec", &lab.pod(&server(pod)).unwrap().netns]);
-    command
-        .arg(python::environment("authorizer").join("bin/python"))
-        .arg(python::sources("authorizer").join("authorizer.py"))
-        .args([verb, "9000", &log(verb)]);
+    command.arg(python::interpreter()).arg(python::source("authorizer.py")).args([verb, "9000", &log(verb)]);
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();

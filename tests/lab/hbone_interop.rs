@@ -10,9 +10,8 @@ use rcgen::{
 use serde_json::Value;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
@@ -76,9 +75,9 @@ impl Certificates {
     /// A script of the Python peer with these certificates.
     fn python(&self, script: &str) -> Command {
         let file = |name: &str| self.dir.path().join(name);
-        let mut command = Command::new(environment().join("bin/python"));
+        let mut command = Command::new(python::interpreter());
         command
-            .arg(sources().join(script))
+            .arg(python::source(script))
             .arg("--cert")
             .arg(file("python-cert.pem"))
             .arg("--key")
@@ -99,16 +98,6 @@ fn ca(name: &str) -> CertificateParams {
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.use_authority_key_identifier_extension = true;
     params
-}
-
-pub fn sources() -> PathBuf {
-    python::sources("hbone_peer")
-}
-
-/// The virtual environment.
-pub fn environment() -> &'static Path {
-    static ENVIRONMENT: OnceLock<PathBuf> = OnceLock::new();
-    ENVIRONMENT.get_or_init(|| python::environment("hbone_peer"))
 }
 
 /// The Python server and what it says.

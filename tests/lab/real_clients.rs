@@ -100,10 +100,7 @@ fn routed(host: &str) -> String {
 fn peer(lab: &Lab, pod: &str, words: &[&str]) -> Command {
     let mut command = Command::new("ip");
     command.args(["netns", "exec", &lab.pod(&format!("east/default/{pod}")).unwrap().netns]);
-    command
-        .arg(python::environment("peers").join("bin/python"))
-        .arg(python::sources("peers").join("peer.py"))
-        .args(words);
+    command.arg(python::interpreter()).arg(python::source("peer.py")).args(words);
     command
 }
 

@@ -11,7 +11,7 @@ use rcgen::{CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, Issue
 use serde_json::Value;
 use underpass_tests::{Lab, process, until};
 
-use crate::hbone_interop::{environment, sources};
+use crate::python;
 use crate::scene::{Pod, SOON, answering, ask, http, service};
 
 const POD: &str = "east/default/py";
@@ -61,7 +61,7 @@ pub fn stranger(lab: &mut Lab) {
 pub fn as_server(lab: &mut Lab) {
     let lines = lab.pod("east/default/lines-u1").unwrap().v4;
     let (port, application) = (format!("{lines}:15008"), format!("{lines}:9000"));
-    let mut command = python(lab, "hbone_client.py", "py");
+    let mut command = peer(lab, "hbone_client.py", "py");
     command.args(["--json", "--connect", &port, "--authority", &application]);
     command.args(["--expect", "spiffe://cluster.local/ns/default/sa/lines-u1", "--send", "from python\n"]);
     let output = command.output().unwrap();
@@ -85,11 +85,11 @@ fn logged(lab: &Lab, message: &str) -> Value {
 }
 
 /// A Python program in the pod's network, with a certificate of that service account from the cluster's CA.
-fn python(lab: &Lab, script: &str, account: &str) -> Command {
+fn peer(lab: &Lab, script: &str, account: &str) -> Command {
     let dir = certificate(lab, account);
     let mut command = Command::new("ip");
-    command.args(["netns", "exec", &lab.pod(POD).unwrap().netns]).arg(environment().join("bin/python"));
-    command.arg(sources().join(script)).arg("--cert").arg(dir.join("cert.pem")).arg("--key").arg(dir.join("key.pem"));
+    command.args(["netns", "exec", &lab.pod(POD).unwrap().netns]).arg(python::interpreter());
+    command.arg(python::source(script)).arg("--cert").arg(dir.join("cert.pem")).arg("--key").arg(dir.join("key.pem"));
     command.arg("--root").arg(dir.join("root.pem")).env(process::MARK, &lab.record.name).stdin(Stdio::null());
     command
 }
@@ -128,7 +128,7 @@ struct Server {
 impl Server {
     fn start(lab: &Lab, account: &str) -> Self {
         let listen = format!("{}:15008", lab.pod(POD).unwrap().v4);
-        let mut command = python(lab, "hbone_server.py", account);
+        let mut command = peer(lab, "hbone_server.py", account);
         let mut process = command.args(["--listen", &listen]).stdout(Stdio::piped()).spawn().unwrap();
         let says = BufReader::new(process.stdout.take().unwrap());
         let mut server = Self { process, says };

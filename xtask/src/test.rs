@@ -36,18 +36,17 @@ pub fn run(tier: Tier) -> Result<()> {
     if matches!(tier, Tier::Unit | Tier::All) {
         crate::tidy::run()?;
         cargo(&["test"])?;
-        cargo(&["test", "--package", "underpass-tests", "--lib"])?;
     }
     if tier == Tier::Unit {
         return Ok(());
     }
     prepare()?;
     if matches!(tier, Tier::Kernel | Tier::All) {
-        cargo(&["test", "--package", "underpass-tests", "--test", "kernel", "--", "--test-threads=1"])?;
+        cargo(&["test", "--test", "kernel", "--", "--test-threads=1"])?;
     }
     if matches!(tier, Tier::Lab | Tier::All) {
-        install::build(&[("underpass", "underpass"), ("underpass-tests", "underpass-echo")])?;
-        cargo(&["test", "--package", "underpass-tests", "--test", "lab", "--", "--test-threads=1"])?;
+        install::build(&["underpass", "underpass-echo"])?;
+        cargo(&["test", "--test", "lab", "--", "--test-threads=1"])?;
     }
     Ok(())
 }

@@ -94,6 +94,8 @@ struct Carry<'a> {
     pieces: Vec<Range<usize>>,
     written: usize,
     retained: Option<Vec<u8>>,
+    /// Payloads of REPORT frames, for when nothing of the application waits for us.
+    reports: Vec<Vec<u8>>,
 }
 
 impl<'a> Carry<'a> {
@@ -110,6 +112,7 @@ impl<'a> Carry<'a> {
             pieces: Vec::with_capacity(GATHER),
             written: 0,
             retained,
+            reports: Vec::new(),
         }
     }
 
@@ -130,7 +133,9 @@ impl<'a> Carry<'a> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CarryError>> {
         loop {
             let up = self.poll_up(cx)?;
-            let down = self.poll_down(cx)?;
+            let down = self.poll_down(cx);
+            self.report()?;
+            let down = down?;
             if self.shut && !self.reading && !self.session.wire.has_unsent() {
                 return Poll::Ready(Ok(()));
             }
@@ -200,7 +205,20 @@ impl<'a> Carry<'a> {
                     self.retained = None;
                     self.pieces.push(piece);
                 }
+                Some(Incoming::Control(Kind::Report, payload)) if matches!(self.role, Role::Server(_)) => {
+                    self.reports.push(payload);
+                }
                 Some(Incoming::Control(kind, payload)) => self.control(kind, &payload)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes reports on: the bytes that came with them have left.
+    fn report(&mut self) -> Result<(), CarryError> {
+        if let Role::Server(report) = self.role {
+            for payload in self.reports.drain(..) {
+                report(Report::decode(&payload).map_err(SessionError::from)?);
             }
         }
         Ok(())
@@ -210,7 +228,6 @@ impl<'a> Carry<'a> {
         match (kind, &self.role) {
             (Kind::End, _) => self.ended = true,
             (Kind::Farewell, Role::Client(_)) => self.session.retiring = true,
-            (Kind::Report, Role::Server(report)) => report(Report::decode(payload).map_err(SessionError::from)?),
             (Kind::Reset, _) => return Err(CarryError::PeerReset),
             (Kind::Refused, Role::Client(_)) => return Err(self.refused(payload)),
             _ => return Err(SessionError::from(FrameError::Unexpected(kind)).into()),
