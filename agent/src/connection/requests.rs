@@ -204,7 +204,7 @@ impl Upstreams for Requests {
         let upstream = target.0.forward.upstream();
         let _pending = upstream.admit_pending().map_err(|overflow| overflowed(&overflow))?;
         match self.connect(&target.0).await {
-            Ok((io, handle)) => Ok(Dialed { io, handle, wear: wear(upstream) }),
+            Ok((io, handle)) => Ok(Dialed { shares: io.shares(), io, handle, wear: wear(upstream) }),
             Err(failed) => Err(undialed(failed)),
         }
     }

@@ -261,7 +261,7 @@ impl Upstreams for Destination {
             None => self.judge.way.application(self.judge.client, self.judge.address).await,
         };
         match io {
-            Ok(io) => Ok(Dialed { io, handle: (), wear: Wear::default() }),
+            Ok(io) => Ok(Dialed { io, handle: (), wear: Wear::default(), shares: false }),
             Err(failed) => Err(DialError { flag: "UF", retriable: false, reason: Cow::Owned(failed.reason) }),
         }
     }

@@ -23,6 +23,13 @@ pub enum Io {
     Tls(Box<TlsStream<Io>>),
 }
 
+impl Io {
+    /// Whether other streams travel on the same connection.
+    pub fn shares(&self) -> bool {
+        matches!(self, Self::Session(stream) if stream.shares())
+    }
+}
+
 /// Calls a method of whichever stream it is.
 macro_rules! each {
     ($self:ident, $method:ident, $($argument:expr),*) => {

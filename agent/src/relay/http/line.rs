@@ -30,6 +30,7 @@ pub(super) struct Line<U: Upstreams> {
     before: u64,
     sent: u32,
     pub(super) wear: Wear,
+    pub(super) shares: bool,
     pub(super) handle: U::Handle,
     pub(super) key: U::Key,
 }
@@ -53,7 +54,7 @@ impl<U: Upstreams> Line<U> {
     pub(super) fn new(dialed: Dialed<U::Io, U::Handle>, key: U::Key) -> Self {
         let heard = Arc::<Heard>::default();
         let state = State::Bare(Tapped::new(dialed.io, Bytes::new(), Arc::clone(&heard)));
-        Self { state, heard, before: 0, sent: 0, wear: dialed.wear, handle: dialed.handle, key }
+        Self { state, heard, before: 0, sent: 0, wear: dialed.wear, shares: dialed.shares, handle: dialed.handle, key }
     }
 
     /// Has hyper drive it.

@@ -32,6 +32,8 @@ struct Shard<U: Upstreams> {
 struct Resting<U: Upstreams> {
     line: Box<Line<U>>,
     since: Instant,
+    /// Of the line; here, it is found without touching that.
+    shares: bool,
 }
 
 /// Mirrors' copies of the whole agent: a mirror that hangs must not fill the memory.
@@ -78,7 +80,7 @@ impl<U: Upstreams> Pool<U> {
         self.shards.iter().map(|shard| lock(shard).resting.values().map(VecDeque::len).sum::<usize>()).sum()
     }
 
-    /// The connection that was used last, of this thread if there is one.
+    /// The connection that was used last, of this thread if there is one; before those that share their way.
     pub(super) fn take(&self, key: &U::Key) -> Option<Box<Line<U>>> {
         let mine = self.mine();
         if let Some(line) = lock(&self.shards[mine]).take(key) {
@@ -140,11 +142,14 @@ impl<U: Upstreams> Default for Pool<U> {
 
 impl<U: Upstreams> Shard<U> {
     fn take(&mut self, key: &U::Key) -> Option<Box<Line<U>>> {
-        self.resting.get_mut(key)?.pop_back().map(|resting| resting.line)
+        let of_key = self.resting.get_mut(key)?;
+        let alone = of_key.iter().rposition(|resting| !resting.shares);
+        let at = alone.or_else(|| of_key.len().checked_sub(1))?;
+        of_key.remove(at).map(|resting| resting.line)
     }
 
     fn put(&mut self, line: Box<Line<U>>, most: usize) -> Option<Resting<U>> {
-        let resting = Resting { since: Instant::now(), line };
+        let resting = Resting { since: Instant::now(), shares: line.shares, line };
         let Some(of_key) = self.resting.get_mut(&resting.line.key) else {
             self.resting.insert(resting.line.key.clone(), VecDeque::from([resting]));
             return None;

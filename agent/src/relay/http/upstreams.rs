@@ -161,6 +161,8 @@ pub struct Dialed<I, H> {
     pub handle: H,
     /// How long it may be used.
     pub wear: Wear,
+    /// It shares its way with others: one that does not is taken first.
+    pub shares: bool,
 }
 
 /// How long a connection to an application may be used, and how it is kept. None: the pool's own limits.

@@ -154,6 +154,11 @@ impl SessionStream {
         let _ = lock(&self.shared.session).control(Kind::Reset, &[]);
     }
 
+    /// Whether other streams travel on the same connection.
+    pub fn shares(&self) -> bool {
+        lock(&self.shared.session).tcp().is_none()
+    }
+
     /// Where to leave reports.
     pub fn reports(&self, reports: &Reports) -> ReportSink {
         ReportSink { shared: Arc::clone(&self.shared), reports: reports.clone() }

@@ -133,7 +133,7 @@ impl Upstreams for Service {
         self.dials.fetch_add(1, Ordering::Relaxed);
         let failed = |_| DialError { flag: "UF", retriable: true, reason: "upstream connection failure".into() };
         let io = TcpStream::connect(target).await.map_err(failed)?;
-        Ok(Dialed { io, handle: *target, wear: self.rule.wear })
+        Ok(Dialed { io, handle: *target, wear: self.rule.wear, shares: false })
     }
 
     fn another(&self, tried: &[SocketAddr]) -> Option<SocketAddr> {

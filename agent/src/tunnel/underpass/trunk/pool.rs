@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 /// So many connections between two workloads do not share: what is alone on the way gains nothing by it, and a
 /// download has a task, a key and a congestion window of its own.
-const OWN: usize = 2;
+pub(super) const OWN: usize = 4;
 
 /// The trunks of an agent. `E` is why one could not be made.
 pub struct Trunks<E> {

@@ -184,11 +184,6 @@ impl State {
         self.lanes.get_mut(&lane)
     }
 
-    /// Several tasks may have something to send.
-    pub(super) fn is_shared(&self) -> bool {
-        self.lanes.len() > 1
-    }
-
     pub(super) fn is_over(&self) -> bool {
         self.retiring && self.lanes.is_empty() && self.staged.is_empty()
     }

@@ -3,6 +3,7 @@
 use super::super::super::tls::tests::pair;
 use super::super::{Open, PoolKey, Session, SessionStream};
 use super::frame::MOST;
+use super::pool::OWN;
 use super::*;
 use crate::vocab::SpiffeId;
 use std::sync::Arc;
@@ -248,7 +249,7 @@ fn own(trunks: &Trunks<String>) -> Option<Own> {
 #[tokio::test]
 async fn the_first_have_connections_of_their_own_and_the_others_wait_for_one_trunk() {
     let trunks = Trunks::<String>::default();
-    let owned = [own(&trunks), own(&trunks)];
+    let owned: Vec<_> = (0..OWN).map(|_| own(&trunks)).collect();
     assert!(owned.iter().all(Option::is_some));
     let Attempt::Dial(dial) = trunks.attempt(&key(1)) else { panic!("nobody dials") };
     let Attempt::Wait(wait) = trunks.attempt(&key(1)) else { panic!("two dial") };
@@ -269,13 +270,13 @@ async fn the_first_have_connections_of_their_own_and_the_others_wait_for_one_tru
 #[tokio::test]
 async fn a_peer_that_knows_no_trunks_gets_sessions() {
     let trunks = Trunks::<String>::default();
-    let _owned = [own(&trunks), own(&trunks)];
+    let owned: Vec<_> = (0..OWN).map(|_| own(&trunks)).collect();
     let Attempt::Dial(dial) = trunks.attempt(&key(1)) else { panic!("nobody dials") };
     let Attempt::Wait(wait) = trunks.attempt(&key(1)) else { panic!("two dial") };
     dial.plain();
     assert_eq!(wait.done().await, None);
     assert!(own(&trunks).is_some());
-    drop(_owned);
+    drop(owned);
     trunks.sweep();
     assert!(own(&trunks).is_some());
 }
@@ -283,7 +284,7 @@ async fn a_peer_that_knows_no_trunks_gets_sessions() {
 #[tokio::test]
 async fn a_pod_that_goes_takes_its_trunks_along() {
     let trunks = Trunks::<String>::default();
-    let _owned = [own(&trunks), own(&trunks)];
+    let _owned: Vec<_> = (0..OWN).map(|_| own(&trunks)).collect();
     let Attempt::Dial(dial) = trunks.attempt(&key(1)) else { panic!("nobody dials") };
     let ends = self::trunks().await;
     let lane = dial.made(Arc::clone(&ends.client)).unwrap();
