@@ -137,7 +137,7 @@ impl Upstreams for Service {
         let (ours, theirs) = duplex(ROOM);
         let task = tokio::spawn(application(theirs, self.says.clone()));
         self.applications.lock().unwrap_or_else(PoisonError::into_inner).push(task);
-        Ok(Dialed { io: ours, handle: (), wear: Wear::default() })
+        Ok(Dialed { io: ours, handle: (), wear: Wear::default(), shares: false })
     }
 
     fn another(&self, _: &[()]) -> Option<()> {
