@@ -205,10 +205,7 @@ impl<'a> Carry<'a> {
                     self.retained = None;
                     self.pieces.push(piece);
                 }
-                Some(Incoming::Control(Kind::Report, payload)) if matches!(self.role, Role::Server(_)) => {
-                    self.reports.push(payload);
-                }
-                Some(Incoming::Control(kind, payload)) => self.control(kind, &payload)?,
+                Some(Incoming::Control(kind, payload)) => self.control(kind, payload)?,
             }
         }
         Ok(())
@@ -224,12 +221,13 @@ impl<'a> Carry<'a> {
         Ok(())
     }
 
-    fn control(&mut self, kind: Kind, payload: &[u8]) -> Result<(), CarryError> {
+    fn control(&mut self, kind: Kind, payload: Vec<u8>) -> Result<(), CarryError> {
         match (kind, &self.role) {
             (Kind::End, _) => self.ended = true,
             (Kind::Farewell, Role::Client(_)) => self.session.retiring = true,
+            (Kind::Report, Role::Server(_)) => self.reports.push(payload),
             (Kind::Reset, _) => return Err(CarryError::PeerReset),
-            (Kind::Refused, Role::Client(_)) => return Err(self.refused(payload)),
+            (Kind::Refused, Role::Client(_)) => return Err(self.refused(&payload)),
             _ => return Err(SessionError::from(FrameError::Unexpected(kind)).into()),
         }
         Ok(())

@@ -81,11 +81,14 @@ impl Wire {
         each!(self, wire => wire.poll_send(cx))
     }
 
+    /// For the pool of sessions. A lane is not kept: a new one costs nothing.
     pub(super) fn shrink(&mut self) {
-        each!(self, wire => wire.shrink());
+        if let Self::Own(tls) = self {
+            tls.shrink();
+        }
     }
 
     pub(super) fn is_quiet(&self) -> bool {
-        each!(self, wire => wire.is_quiet())
+        matches!(self, Self::Own(tls) if tls.is_quiet())
     }
 }

@@ -141,23 +141,6 @@ impl Lane {
         driver.into_iter().for_each(Waker::wake);
         outcome
     }
-
-    /// Gives back what grew.
-    pub(in super::super) fn shrink(&mut self) {
-        if self.lent {
-            self.rx = Vec::new();
-        }
-        if !self.has_unsent() && self.tx.len() > MAX_PLAINTEXT {
-            (self.tx, self.sent, self.queued) = (Vec::new(), 0, 0);
-        }
-    }
-
-    /// Whether an idle lane is still good: nothing came, not even its end.
-    pub(in super::super) fn is_quiet(&self) -> bool {
-        let mut state = self.trunk.lock();
-        let dead = state.dead().is_some();
-        self.lent && !dead && state.slot(self.number).is_some_and(|slot| slot.inbox.is_empty() && !slot.closed)
-    }
 }
 
 /// How many of `wanted` bytes may be staged now.

@@ -3,8 +3,9 @@
 use super::super::pool::{IDLE, OLDEST, PoolKey};
 use super::lane::Lane;
 use super::shared::Trunk;
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use tokio::sync::watch;
 
 /// So many connections between two workloads do not share: what is alone on the way gains nothing by it, and a
@@ -46,7 +47,7 @@ trait Leave: Send + Sync {
 
 impl<E: Send + Sync> Leave for Mutex<Known<E>> {
     fn leave(&self) {
-        lock(self).own -= 1;
+        self.lock().own -= 1;
     }
 }
 
@@ -78,7 +79,7 @@ impl<E> Dial<E> {
     /// It is there; its first lane is ours.
     pub fn made(self, trunk: Arc<Trunk>) -> Option<Lane> {
         let lane = trunk.lane();
-        lock(&self.known).trunks.push(trunk);
+        self.known.lock().trunks.push(trunk);
         lane
     }
 
@@ -89,13 +90,13 @@ impl<E> Dial<E> {
 
     /// The peer does not know trunks.
     pub fn plain(self) {
-        lock(&self.known).plain = true;
+        self.known.lock().plain = true;
     }
 }
 
 impl<E> Drop for Dial<E> {
     fn drop(&mut self) {
-        lock(&self.known).dialing = None;
+        self.known.lock().dialing = None;
     }
 }
 
@@ -109,13 +110,13 @@ impl<E: Send + Sync + 'static> Trunks<E> {
     /// How to make a connection between these two.
     pub fn attempt(&self, key: &PoolKey) -> Attempt<E> {
         let known = {
-            let mut all = lock(&self.known);
+            let mut all = self.known.lock();
             match all.get(key) {
                 Some(known) => Arc::clone(known),
                 None => Arc::clone(all.entry(key.clone()).or_default()),
             }
         };
-        let mut now = lock(&known);
+        let mut now = known.lock();
         if now.own < OWN || now.plain {
             now.own += 1;
             drop(now);
@@ -135,8 +136,8 @@ impl<E: Send + Sync + 'static> Trunks<E> {
 
     /// Lets go what is unused, broken or old. Call it every few seconds.
     pub fn sweep(&self) {
-        lock(&self.known).retain(|_, known| {
-            let mut now = lock(known);
+        self.known.lock().retain(|_, known| {
+            let mut now = known.lock();
             now.trunks.retain(|trunk| {
                 let unused = trunk.idle_since().is_some_and(|since| since.elapsed() > IDLE);
                 if unused || trunk.born().elapsed() > OLDEST {
@@ -150,9 +151,9 @@ impl<E: Send + Sync + 'static> Trunks<E> {
 
     /// Lets go the trunks that `which` picks: a pod at one end is gone.
     pub fn forget(&self, which: impl Fn(&PoolKey) -> bool) {
-        lock(&self.known).retain(|key, known| {
+        self.known.lock().retain(|key, known| {
             if which(key) {
-                lock(known).trunks.drain(..).for_each(|trunk| trunk.retire());
+                known.lock().trunks.drain(..).for_each(|trunk| trunk.retire());
             }
             !which(key)
         });
@@ -163,8 +164,4 @@ impl<E> Default for Known<E> {
     fn default() -> Self {
         Self { own: 0, trunks: Vec::new(), dialing: None, plain: false }
     }
-}
-
-fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,8 +4,9 @@ use super::super::super::tls::TlsInfo;
 use super::frame::{LaneFrame, TrunkError, encode};
 use super::lane::Lane;
 use super::{MOST_LANES, MOST_TAKEN, WINDOW};
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
@@ -80,7 +81,7 @@ impl Trunk {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Begins a lane; none on a trunk that is full, or ends.
