@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::task::coop::unconstrained;
 
 /// All open connections to pods of this node.
 #[derive(Debug, Default)]
@@ -148,7 +149,8 @@ impl Held {
         tokio::select! {
             biased;
             done = work => done,
-            failed = self.denied() => Err(failed),
+            // Work that uses up its turn would leave none for this.
+            failed = unconstrained(self.denied()) => Err(failed),
         }
     }
 

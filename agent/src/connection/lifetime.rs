@@ -4,6 +4,7 @@ use super::failed::Failed;
 use crate::model::PortPolicy;
 use crate::vocab::{Stage, Traffic};
 use std::time::Duration;
+use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, sleep};
 
 /// How often within the time that it may be silent a connection is looked at.
@@ -32,6 +33,11 @@ impl Lifetime {
     /// Ends when a connection has to, and says why; never, where nothing is said. Whoever is carried then is dropped, and
     /// both ends see it cut.
     pub async fn expired(self, traffic: &Traffic) -> Failed {
+        // A connection that uses up its task's turn each time would leave none for the timers.
+        unconstrained(self.ended(traffic)).await
+    }
+
+    async fn ended(self, traffic: &Traffic) -> Failed {
         tokio::select! {
             most = aged(self.most) => {
                 Failed::new(Stage::Relay, "DT", format!("it has lasted {most:?} (maxConnectionDuration)"))
@@ -116,5 +122,23 @@ mod tests {
         let (traffic, start) = (Traffic::default(), Instant::now());
         let failed = Lifetime::of(&PortPolicy::default()).expired(&traffic).await;
         assert_eq!((failed.flag, start.elapsed().as_secs()), ("SI", 3600));
+    }
+
+    #[tokio::test]
+    async fn one_that_always_has_bytes_to_move_ends_at_its_age_too() {
+        let (traffic, most) = (Traffic::default(), Some(Duration::from_millis(20)));
+        let busy = async {
+            loop {
+                tokio::task::coop::consume_budget().await;
+            }
+        };
+        let raced = async {
+            tokio::select! {
+                biased;
+                () = busy => None,
+                failed = Lifetime { most, idle: None }.expired(&traffic) => Some(failed.flag),
+            }
+        };
+        assert_eq!(tokio::time::timeout(Duration::from_secs(2), raced).await, Ok(Some("DT")));
     }
 }

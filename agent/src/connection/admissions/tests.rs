@@ -89,3 +89,18 @@ fn policies_of_others_are_no_reason_to_look() {
     world.apply(vec![put(deny("shop/more", "web", &["nobody"]))]);
     assert!(!world.snapshot.policies.same_for(&before, &web));
 }
+
+#[tokio::test]
+async fn one_that_always_has_bytes_to_move_is_ended_too() {
+    let (all, mut world) = (Arc::new(Admissions::default()), world());
+    let (before, mut held) = (Arc::clone(&world.snapshot), hold(&all, &world, "10.0.0.1", "ann"));
+    world.apply(vec![put(deny("shop/no", "web", &["*"]))]);
+    all.review(&before, &world.snapshot);
+    let busy = async {
+        loop {
+            tokio::task::coop::consume_budget().await;
+        }
+    };
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(2), held.during::<()>(busy)).await;
+    assert!(ended.is_ok_and(|ended| ended.is_err()));
+}
