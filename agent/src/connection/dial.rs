@@ -11,7 +11,7 @@ use crate::route::Upstream;
 use crate::tunnel::hbone;
 use crate::tunnel::tls::{self, TlsStream};
 use crate::tunnel::underpass::{self, Attempt, Own, PoolKey, Session};
-use crate::vocab::{Direction, OrigDst, PeerAddr, Stage};
+use crate::vocab::{Alpn, Direction, OrigDst, PeerAddr, Stage};
 use rustls::ClientConfig;
 use socket2::{SockRef, TcpKeepalive};
 use std::io;
@@ -115,7 +115,7 @@ pub async fn session(
 ) -> Result<(PoolKey, Session), Failed> {
     let key = key(client, to);
     if let Some(session) = mesh.sessions.take(&key) {
-        mesh.telemetry.agent().sessions(Direction::Outbound, "underpass/1").reused();
+        mesh.telemetry.agent().sessions(Direction::Outbound, Alpn::Sessions).reused();
         return Ok((key, session));
     }
     let identity = mesh.identities.of(&client.workload.identity).await.at(Stage::Identity, "IDENTITY_ERROR")?;
@@ -151,7 +151,7 @@ pub async fn shared(
                 return Ok((session, Some(own)));
             }
             Attempt::Lane(lane) => {
-                mesh.telemetry.agent().sessions(Direction::Outbound, underpass::LANES).reused();
+                mesh.telemetry.agent().sessions(Direction::Outbound, Alpn::Lanes).reused();
                 return Ok((Session::on(lane), None));
             }
             Attempt::Wait(other) => match other.done().await {
@@ -162,7 +162,7 @@ pub async fn shared(
         };
         let identity = mesh.identities.of(&client.workload.identity).await.at(Stage::Identity, "IDENTITY_ERROR")?;
         match handshake(mesh, client, to, Arc::clone(&identity.client_lanes)).await {
-            Ok(tls) if tls.info().alpn != underpass::LANES.as_bytes() => {
+            Ok(tls) if tls.info().alpn != Some(Alpn::Lanes) => {
                 dial.plain();
                 return Ok((Session::new(tls), None));
             }
@@ -191,7 +191,6 @@ pub async fn handshake(
     (workload, address): (&Workload, SocketAddr),
     config: Arc<ClientConfig>,
 ) -> Result<TlsStream, Failed> {
-    let protocol = if address.port() == HBONE_PORT { "hbone" } else { "underpass/1" };
     let (stream, within) = (client.tcp(SocketIntent::Tunnel, address).await?, client.manner.connect);
     let generation = mesh.identities.trust().generation();
     let shaken = timeout(within, tls::connect(stream, config)).await;
@@ -205,9 +204,9 @@ pub async fn handshake(
         Ok(tls)
     });
     let result = verified.as_ref().err().map_or("ok", |failed| failed.flag);
-    let lanes = verified.as_ref().is_ok_and(|tls| tls.info().alpn == underpass::LANES.as_bytes());
-    let protocol = if lanes { underpass::LANES } else { protocol };
-    mesh.telemetry.agent().handshake(Direction::Outbound, protocol, result);
+    let agreed = verified.as_ref().ok().and_then(|tls| tls.info().alpn);
+    let meant = if address.port() == HBONE_PORT { Alpn::Hbone } else { Alpn::Sessions };
+    mesh.telemetry.agent().handshake(Direction::Outbound, agreed.unwrap_or(meant), result);
     verified.map_err(|failed| Failed { reason: format!("{address}: {}", failed.reason), ..failed })
 }
 
@@ -242,7 +241,7 @@ pub async fn hbone(
         error => Failed::new(Stage::Tunnel, "CONNECT", format!("{peer}: {error}")),
     })?;
     if dialled.reused {
-        mesh.telemetry.agent().sessions(Direction::Outbound, "hbone").reused();
+        mesh.telemetry.agent().sessions(Direction::Outbound, Alpn::Hbone).reused();
     }
     Ok(dialled.stream)
 }

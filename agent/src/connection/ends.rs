@@ -8,7 +8,7 @@ use crate::route::ServiceRef;
 use crate::snapshot::Snapshot;
 use crate::telemetry::{self, Open, Party, Security, Target, Tls, Tunnel};
 use crate::tunnel::tls::TlsInfo;
-use crate::vocab::{OrigDst, SpiffeId};
+use crate::vocab::{Alpn, OrigDst, SpiffeId};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -81,9 +81,9 @@ pub fn plaintext(endpoint: Option<&Endpoint>, route: Option<&Arc<ServiceRef>>, a
 pub fn target(hop: &Hop, endpoint: &Endpoint, route: Option<&Arc<ServiceRef>>, proof: Proof) -> Target {
     let bare = plaintext(Some(endpoint), route, endpoint.address);
     let proven = |workload: &Arc<Workload>| Some(proven(workload, endpoint.address));
-    let through = |workload, name, port| Target {
+    let through = |workload, alpn, port| Target {
         destination: if proof == Proof::None { bare.destination.clone() } else { proven(workload) },
-        tunnel: Some(Tunnel { name, address: SocketAddr::new(endpoint.address.ip(), port) }),
+        tunnel: Some(Tunnel { alpn, address: SocketAddr::new(endpoint.address.ip(), port) }),
         security: (proof != Proof::None).then_some(Security::MutualTls),
         tls: proof.tls(),
         ..bare.clone()
@@ -91,8 +91,8 @@ pub fn target(hop: &Hop, endpoint: &Endpoint, route: Option<&Arc<ServiceRef>>, p
     match hop {
         Hop::Plaintext | Hop::Forbidden => bare,
         Hop::SameNode(workload) => Target { destination: proven(workload), security: Some(Security::SameNode), ..bare },
-        Hop::Underpass(workload) => through(workload, "underpass/1", endpoint.address.port()),
-        Hop::Hbone(workload) => through(workload, "hbone", super::HBONE_PORT),
+        Hop::Underpass(workload) => through(workload, Alpn::Sessions, endpoint.address.port()),
+        Hop::Hbone(workload) => through(workload, Alpn::Hbone, super::HBONE_PORT),
     }
 }
 
@@ -105,16 +105,12 @@ pub fn inbound_twin(record: &Open, client: &Client, target: Target, to: (&Worklo
 }
 
 /// This end, as the destination of what came in.
-pub fn received(
-    workload: &Arc<Workload>,
-    address: SocketAddr,
-    tunnel: Option<(&'static str, SocketAddr, Tls)>,
-) -> Target {
+pub fn received(workload: &Arc<Workload>, address: SocketAddr, tunnel: Option<(Alpn, SocketAddr, Tls)>) -> Target {
     let security = if tunnel.is_some() { Security::MutualTls } else { Security::None };
     Target {
         destination: Some(proven(workload, address)),
         service: None,
-        tunnel: tunnel.map(|(name, address, _)| Tunnel { name, address }),
+        tunnel: tunnel.map(|(alpn, address, _)| Tunnel { alpn, address }),
         security: Some(security),
         tls: tunnel.map(|(_, _, tls)| tls),
     }

@@ -10,14 +10,14 @@ use super::destination::{self, Arrived, Way};
 use super::failed::{At, Failed};
 use super::{CONNECT, HBONE_PORT, Mesh, admit, dial, ends, reset, serve_hbone, serve_sessions, serve_trunk};
 use crate::capture::{Captured, Pod, SocketIntent};
-use crate::identity::{ALPN_HBONE, PeerError, VerifiedPeer};
+use crate::identity::{PeerError, VerifiedPeer};
 use crate::model::{TunnelProtocol, Workload};
 use crate::policy::{Connection, Peer};
 use crate::relay::tcp;
 use crate::telemetry::{Open, Outcome, Party};
 use crate::tunnel::tls::{self, HandshakeError, TlsStream};
 use crate::tunnel::underpass;
-use crate::vocab::{Direction, OrigDst, PeerAddr, Stage};
+use crate::vocab::{Alpn, Direction, OrigDst, PeerAddr, Stage};
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -78,7 +78,7 @@ async fn arrival(mesh: &Mesh, server: &Server, mut stream: TcpStream) -> Result<
         // A pod of the mesh that says nothing: perhaps its server speaks first and the client is not captured yet.
         Err(_) => Vec::new(),
     };
-    let ours = offered.iter().any(|alpn| alpn == underpass::ALPN);
+    let ours = offered.iter().any(|id| id == Alpn::Sessions.id());
     Ok((stream, if ours { Arrival::Tunnel(read) } else { Arrival::Plain(read) }))
 }
 
@@ -87,23 +87,21 @@ fn expects_tunnel(peer: &Workload) -> bool {
 }
 
 async fn tunnel(mesh: &Arc<Mesh>, server: Server, stream: TcpStream, read: Vec<u8>) {
-    let protocol = if server.original.port() == HBONE_PORT { "hbone" } else { "underpass/1" };
-    let (tls, peer) = match handshake(mesh, &server, stream, read).await {
+    let (tls, alpn, peer) = match handshake(mesh, &server, stream, read).await {
         Ok(shaken) => shaken,
         Err((failed, reason)) => {
-            mesh.telemetry.agent().handshake(Direction::Inbound, protocol, reason);
+            let meant = if server.original.port() == HBONE_PORT { Alpn::Hbone } else { Alpn::Sessions };
+            mesh.telemetry.agent().handshake(Direction::Inbound, meant, reason);
             tracing::info!(pod = %server.pod.id(), peer = %server.peer, reason = failed.reason, "tunnel refused");
             return server.record(mesh).close(failed.outcome());
         }
     };
-    let lanes = tls.info().alpn == underpass::LANES.as_bytes();
-    let protocol = if lanes { underpass::LANES } else { protocol };
-    mesh.telemetry.agent().handshake(Direction::Inbound, protocol, "ok");
-    let _open = mesh.telemetry.agent().sessions(Direction::Inbound, protocol).opened();
-    match &*tls.info().alpn {
-        underpass::ALPN => serve_sessions::serve(mesh, &server, underpass::Session::new(tls), &peer).await,
-        _ if lanes => serve_trunk::serve(mesh, server, tls, peer).await,
-        _ => serve_hbone::serve(mesh, server, tls, peer).await,
+    mesh.telemetry.agent().handshake(Direction::Inbound, alpn, "ok");
+    let _open = mesh.telemetry.agent().sessions(Direction::Inbound, alpn).opened();
+    match alpn {
+        Alpn::Sessions => serve_sessions::serve(mesh, &server, underpass::Session::new(tls), &peer).await,
+        Alpn::Lanes => serve_trunk::serve(mesh, server, tls, peer).await,
+        Alpn::Hbone => serve_hbone::serve(mesh, server, tls, peer).await,
     }
 }
 
@@ -112,7 +110,7 @@ async fn handshake(
     server: &Server,
     stream: TcpStream,
     read: Vec<u8>,
-) -> Result<(TlsStream, VerifiedPeer), (Failed, &'static str)> {
+) -> Result<(TlsStream, Alpn, VerifiedPeer), (Failed, &'static str)> {
     let plain = |failed, reason| (failed, reason);
     let workload =
         mesh.identify(&mesh.snapshots.load(), server.pod.id()).map_err(|failed| plain(failed, "identity"))?;
@@ -131,12 +129,11 @@ async fn handshake(
         };
         (Failed::new(Stage::Tunnel, "TLS_FAILURE", error), reason)
     })?;
-    if ![underpass::ALPN, underpass::LANES.as_bytes(), ALPN_HBONE].contains(&tls.info().alpn.as_slice()) {
-        return Err((Failed::new(Stage::Tunnel, "TLS_FAILURE", "the peer chose no protocol (ALPN)"), "alpn"));
-    }
+    let no_protocol = || (Failed::new(Stage::Tunnel, "TLS_FAILURE", "the peer chose no protocol (ALPN)"), "alpn");
+    let alpn = tls.info().alpn.ok_or_else(no_protocol)?;
     let peer = mesh.verified(&mut tls, generation);
     let peer = peer.map_err(|error| (Failed::new(Stage::Identity, "IDENTITY_ERROR", &error), error.reason()))?;
-    Ok((tls, peer))
+    Ok((tls, alpn, peer))
 }
 
 /// A peer that proved nothing: PeerAuthentication decides.

@@ -14,7 +14,7 @@ use crate::relay::tcp;
 use crate::telemetry::{Open, Outcome, Tls};
 use crate::tunnel::hbone::{self, Baggage, Incoming, Refusal, Respond, Target};
 use crate::tunnel::tls::TlsStream;
-use crate::vocab::Stage;
+use crate::vocab::{Alpn, Stage};
 use std::sync::Arc;
 use tokio::net::TcpStream;
 
@@ -84,7 +84,7 @@ impl Tunnels {
         record.source(ends::peer(&now, self.server.peer.socket(), Some(self.peer.id())));
         let workload =
             self.mesh.identify(&now, self.server.pod.id()).map_err(|failed| (Refusal::Unreachable, failed))?;
-        let security = Some(("hbone", self.server.original.socket(), self.handshake));
+        let security = Some((Alpn::Hbone, self.server.original.socket(), self.handshake));
         record.target(ends::received(&workload, to, security));
         if !self.server.pod.addresses().contains(&to.ip()) {
             let failed = Failed::new(Stage::Tunnel, "CONNECT", format!("{to} is not this pod"));

@@ -10,7 +10,7 @@ use crate::telemetry::{Open as Record, Outcome, Protocol, RequestRecord, Target,
 use crate::tunnel::underpass::{
     CarryError, Open, RefusalCode, Report, Role, SERVER_IDLE, Session, SessionError, SessionStream,
 };
-use crate::vocab::Stage;
+use crate::vocab::{Alpn, Stage};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -149,7 +149,7 @@ async fn admit(
         let now = mesh.snapshots.load();
         record.source(ends::peer(&now, client, Some(peer.id())));
         let workload = mesh.identify(&now, server.pod.id()).map_err(|failed| (RefusalCode::NotThisPod, failed))?;
-        let security = Some(("underpass/1", server.original.socket(), handshake));
+        let security = Some((Alpn::Sessions, server.original.socket(), handshake));
         record.target(ends::received(&workload, open.destination, security));
         if !server.pod.addresses().contains(&open.destination.ip()) {
             let failed = Failed::new(Stage::Tunnel, "CONNECT", format!("{} is not this pod", open.destination));

@@ -2,7 +2,7 @@
 
 use super::issue::{Identity, IssueError, new_key};
 use super::{Authority, Trust, TrustOptions, tls};
-use crate::vocab::{SpiffeId, TrustDomain};
+use crate::vocab::{Alpn, SpiffeId, TrustDomain};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair, KeyUsagePurpose, SanType,
@@ -128,6 +128,6 @@ pub(crate) fn showing_chain(
     chain.extend(intermediates.iter().cloned());
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let key = Arc::new(CertifiedKey::from_der(chain, key, &provider).unwrap());
-    let client = tls::client(&provider, cluster.trust(), &key, &[super::ALPN_HBONE]).unwrap();
+    let client = tls::client(&provider, cluster.trust(), &key, &[Alpn::Hbone]).unwrap();
     (client, tls::server(&provider, cluster.trust(), &key).unwrap())
 }

@@ -1,7 +1,8 @@
 //! What two real TLS ends make of each other.
 
 use super::fixture::{HOUR, Mesh, id, leaf, showing};
-use super::{ALPN_HBONE, ALPN_LANES, ALPN_UNDERPASS, PeerError, VerifiedPeer};
+use super::{PeerError, VerifiedPeer};
+use crate::vocab::Alpn;
 use rustls::{ClientConfig, HandshakeKind, NamedGroup, ServerConfig};
 use rustls_pki_types::ServerName;
 use std::io;
@@ -31,14 +32,17 @@ fn why<T>(end: io::Result<T>) -> PeerError {
 async fn workloads_of_two_clusters_know_each_other() {
     let mesh = Mesh::new();
     let (near, far) = (mesh.identity(&id("shop", "web")), mesh.identity(&id("shop", "cart")));
-    let tunnels =
-        [(&near.client_hbone, ALPN_HBONE), (&near.client_underpass, ALPN_UNDERPASS), (&near.client_lanes, ALPN_LANES)];
+    let tunnels = [
+        (&near.client_hbone, Alpn::Hbone),
+        (&near.client_underpass, Alpn::Sessions),
+        (&near.client_lanes, Alpn::Lanes),
+    ];
     for (config, alpn) in tunnels {
         let (client, server) = shake(config, &far.server).await;
         let (client, server) = (client.unwrap(), server.unwrap());
         let (_, client) = client.get_ref();
         let (_, server) = server.get_ref();
-        assert_eq!(client.alpn_protocol(), Some(alpn));
+        assert_eq!(client.alpn_protocol(), Some(alpn.id()));
         assert_eq!(client.negotiated_key_exchange_group().unwrap().name(), NamedGroup::X25519MLKEM768);
         assert_eq!(client.handshake_kind(), Some(HandshakeKind::Full), "nothing is resumed, not even the second time");
         assert_eq!(server.server_name(), None);
@@ -120,7 +124,7 @@ async fn a_client_without_a_certificate_is_refused() {
         .dangerous()
         .with_custom_certificate_verifier(authority.trust().clone())
         .with_no_client_auth();
-    bare.alpn_protocols = vec![ALPN_HBONE.to_vec()];
+    bare.alpn_protocols = vec![Alpn::Hbone.id().to_vec()];
     let (_, server) = shake(&Arc::new(bare), &good.server).await;
     assert_eq!(why(server), PeerError::NoCertificate);
 }

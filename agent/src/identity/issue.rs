@@ -3,7 +3,7 @@
 use super::remote::RemoteError;
 use super::tls;
 use super::verify::Trust;
-use crate::vocab::{SpiffeId, TrustDomain};
+use crate::vocab::{Alpn, SpiffeId, TrustDomain};
 use rcgen::KeyPair;
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ServerConfig};
@@ -131,9 +131,9 @@ impl Identity {
         let certified = Arc::new(CertifiedKey::from_der(chain.clone(), key, provider)?);
         Ok(Self {
             id: id.clone(),
-            client_underpass: tls::client(provider, trust, &certified, &[super::ALPN_UNDERPASS])?,
-            client_lanes: tls::client(provider, trust, &certified, &[super::ALPN_LANES, super::ALPN_UNDERPASS])?,
-            client_hbone: tls::client(provider, trust, &certified, &[super::ALPN_HBONE])?,
+            client_underpass: tls::client(provider, trust, &certified, &[Alpn::Sessions])?,
+            client_lanes: tls::client(provider, trust, &certified, &[Alpn::Lanes, Alpn::Sessions])?,
+            client_hbone: tls::client(provider, trust, &certified, &[Alpn::Hbone])?,
             server: tls::server(provider, trust, &certified)?,
             validity,
             chain,

@@ -28,13 +28,6 @@ pub use remote::RemoteOptions;
 pub use store::{Store, StoreError, StoreOptions};
 pub use verify::Trust;
 
-/// ALPN of the protocol between two Underpass agents.
-pub const ALPN_UNDERPASS: &[u8] = b"underpass/1";
-/// ALPN of many sessions of it on one connection.
-pub const ALPN_LANES: &[u8] = b"underpass/1+lanes";
-/// ALPN of HBONE: HTTP/2, as Istio's ztunnel offers it.
-pub const ALPN_HBONE: &[u8] = b"h2";
-
 #[cfg(test)]
 pub(crate) mod fixture;
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The one way this mesh speaks TLS: 1.3, both sides authenticated, nothing remembered between connections.
 
-use super::{ALPN_HBONE, ALPN_LANES, ALPN_UNDERPASS, Trust};
+use super::Trust;
+use crate::vocab::Alpn;
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider, kx_group};
@@ -38,14 +39,14 @@ pub(super) fn client(
     provider: &Arc<CryptoProvider>,
     trust: &Arc<Trust>,
     key: &Arc<CertifiedKey>,
-    alpn: &[&[u8]],
+    alpn: &[Alpn],
 ) -> Result<Arc<ClientConfig>, rustls::Error> {
     let mut config = ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(trust.clone())
         .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key.clone())));
-    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    config.alpn_protocols = ids(alpn);
     config.enable_sni = false;
     config.resumption = Resumption::disabled();
     config.enable_secret_extraction = true;
@@ -77,10 +78,14 @@ pub(super) fn server(
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(trust.clone())
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(key.clone())));
-    config.alpn_protocols = [ALPN_LANES, ALPN_UNDERPASS, ALPN_HBONE].map(<[u8]>::to_vec).to_vec();
+    config.alpn_protocols = ids(&Alpn::ALL);
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
     config.enable_secret_extraction = true;
     Ok(Arc::new(config))
+}
+
+fn ids(protocols: &[Alpn]) -> Vec<Vec<u8>> {
+    protocols.iter().map(|one| one.id().to_vec()).collect()
 }

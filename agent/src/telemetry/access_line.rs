@@ -3,6 +3,7 @@
 use super::live::Live;
 use super::logging::LogFormat;
 use super::record::{Outcome, Party, Protocol, RequestRecord, Target};
+use crate::vocab::Alpn;
 use std::fmt::{self, Display, Write};
 use std::time::{Duration, SystemTime};
 
@@ -90,7 +91,7 @@ impl Line {
         self.word("direction", live.direction.as_str());
         self.bare("src.addr", source.address);
         self.party(["src.workload", "src.namespace", "src.cluster", "src.identity"], Some(source));
-        let hbone = target.tunnel.filter(|tunnel| tunnel.name == "hbone");
+        let hbone = target.tunnel.filter(|tunnel| tunnel.alpn == Alpn::Hbone);
         let destination = target.destination.as_ref().map_or(live.original.socket(), |party| party.address);
         // As ztunnel: `dst.addr` is where the TCP connection goes; where that is HBONE's port, the rest is in
         // `dst.hbone_addr`.
@@ -103,7 +104,7 @@ impl Line {
         self.bare("dst.original", live.original);
         self.maybe("dst.service", target.service.as_ref().map(|service| &service.host));
         self.party(["dst.workload", "dst.namespace", "dst.cluster", "dst.identity"], target.destination.as_ref());
-        self.maybe("tunnel", target.tunnel.map(|tunnel| tunnel.name));
+        self.maybe("tunnel", target.tunnel.map(|tunnel| tunnel.alpn.name()));
         self.maybe("security", target.security.map(|security| security.as_str()));
         if let Some(tls) = target.tls {
             self.word("tls.version", tls.version);

@@ -6,7 +6,7 @@ use super::upstreams;
 use crate::balance::Standings;
 use crate::model::{Finding, Severity};
 use crate::policy::{Report, Told};
-use crate::vocab::{Direction, SpiffeId};
+use crate::vocab::{Alpn, Direction, SpiffeId};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -27,8 +27,8 @@ pub struct Agent {
     certificates: Mutex<BTreeMap<SpiffeId, SystemTime>>,
     certificate_requests: Mutex<BTreeMap<&'static str, u64>>,
     tunnels_ended: Mutex<BTreeMap<&'static str, u64>>,
-    handshakes: Mutex<BTreeMap<(Direction, &'static str, &'static str), u64>>,
-    sessions: Mutex<BTreeMap<(Direction, &'static str), Arc<Sessions>>>,
+    handshakes: Mutex<BTreeMap<(Direction, Alpn, &'static str), u64>>,
+    sessions: Mutex<BTreeMap<(Direction, Alpn), Arc<Sessions>>>,
     setup: Mutex<BTreeMap<(Direction, &'static str), Arc<Histogram>>>,
     retries: AtomicU64,
     mirrored: Mutex<BTreeMap<&'static str, u64>>,
@@ -118,12 +118,12 @@ impl Agent {
     }
 
     /// A handshake succeeded (`ok`) or failed for a short reason such as `timeout`, `bad_certificate`, `wrong_identity`.
-    pub fn handshake(&self, direction: Direction, tunnel: &'static str, result: &'static str) {
+    pub fn handshake(&self, direction: Direction, tunnel: Alpn, result: &'static str) {
         *self.handshakes.lock().entry((direction, tunnel, result)).or_default() += 1;
     }
 
-    /// The sessions of a direction and protocol (`underpass/1`, `underpass/1+lanes`, `hbone`).
-    pub fn sessions(&self, direction: Direction, tunnel: &'static str) -> Arc<Sessions> {
+    /// The sessions of a direction and protocol.
+    pub fn sessions(&self, direction: Direction, tunnel: Alpn) -> Arc<Sessions> {
         self.sessions.lock().entry((direction, tunnel)).or_default().clone()
     }
 
@@ -237,7 +237,7 @@ impl Agent {
     fn write_tunnels(&self, page: &mut Page) {
         page.family("underpass_handshakes_total", Kind::Counter, "TLS handshakes of tunnels, by result.");
         for ((direction, tunnel, result), count) in &*self.handshakes.lock() {
-            page.sample(tunnel_labels(*direction, tunnel).with("result", result).as_str(), count);
+            page.sample(tunnel_labels(*direction, tunnel.name()).with("result", result).as_str(), count);
         }
         page.family("underpass_tunnels_ended_total", Kind::Counter, "Tunnels that this agent ended, by reason.");
         for (reason, count) in &*self.tunnels_ended.lock() {
@@ -247,7 +247,7 @@ impl Agent {
         let mut family = |name, kind, help, value: fn(&Sessions) -> i128| {
             page.family(name, kind, help);
             for ((direction, tunnel), sessions) in &sessions {
-                page.sample(tunnel_labels(*direction, tunnel).as_str(), value(sessions));
+                page.sample(tunnel_labels(*direction, tunnel.name()).as_str(), value(sessions));
             }
         };
         family("underpass_tunnel_sessions_open", Kind::Gauge, "Tunnel sessions that are open.", |sessions| {

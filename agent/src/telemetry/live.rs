@@ -184,7 +184,7 @@ impl ConnectionRow {
             original_destination: live.original.to_string(),
             destination: target.destination.as_ref().map(PartyRow::of),
             service: target.service.as_ref().map(|service| format!("{}:{}", service.host, service.port)),
-            tunnel: target.tunnel.map(|tunnel| tunnel.name),
+            tunnel: target.tunnel.map(|tunnel| tunnel.alpn.name()),
             tunnel_address: target.tunnel.map(|tunnel| tunnel.address.to_string()),
             security: target.security.map(|security| security.as_str()),
             tls: target.tls,

@@ -1,7 +1,7 @@
 //! What one connection or request was: who, where, how, and how it ended.
 
 use crate::model::Workload;
-use crate::vocab::{Direction, Hostname, Namespace, SpiffeId, Stage};
+use crate::vocab::{Alpn, Direction, Hostname, Namespace, SpiffeId, Stage};
 use http::{HeaderValue, Method, Uri};
 use serde::Serialize;
 use std::net::SocketAddr;
@@ -100,8 +100,8 @@ pub struct Tls {
 /// The tunnel that carried it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tunnel {
-    /// `underpass/1` or `hbone`.
-    pub name: &'static str,
+    /// What its ends speak; many sessions on one connection are sessions.
+    pub alpn: Alpn,
     /// Where the tunnel's TCP connection goes to (outbound), or was accepted (inbound).
     pub address: SocketAddr,
 }

@@ -143,7 +143,7 @@ impl Telemetry {
     }
 
     pub(super) fn setup_took(&self, live: &Live) {
-        let tunnel = live.details.lock().target.tunnel.map_or("none", |tunnel| tunnel.name);
+        let tunnel = live.details.lock().target.tunnel.map_or("none", |tunnel| tunnel.alpn.name());
         self.0.agent.setup_took(live.direction, tunnel, live.opened.elapsed());
     }
 

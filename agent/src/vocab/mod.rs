@@ -1,6 +1,7 @@
 //! Words every stage may use: small types, no logic, no I/O.
 
 pub mod addr;
+pub mod alpn;
 pub mod name;
 pub mod path;
 pub mod shard;
@@ -9,6 +10,7 @@ pub mod stage;
 pub mod traffic;
 
 pub use addr::{LocalAddr, OrigDst, PeerAddr};
+pub use alpn::Alpn;
 pub use name::{
     ClusterName, Hostname, Namespace, NetworkName, NodeName, PodId, ServiceAccount, SubsetName, WorkloadId,
 };

@@ -1,7 +1,7 @@
 //! The agent's own measures, the dump, and what bounds the series.
 
 use super::*;
-use crate::vocab::Stage;
+use crate::vocab::{Alpn, Stage};
 use std::sync::atomic::Ordering;
 
 #[test]
@@ -11,8 +11,8 @@ fn the_agents_own_measures_are_on_the_page() {
     agent.pods(3, 1);
     agent.kubelet(true);
     agent.generation(42);
-    agent.handshake(Direction::Outbound, "hbone", "timeout");
-    let sessions = agent.sessions(Direction::Outbound, "underpass/1");
+    agent.handshake(Direction::Outbound, Alpn::Hbone, "timeout");
+    let sessions = agent.sessions(Direction::Outbound, Alpn::Sessions);
     let _open = sessions.opened();
     drop(sessions.opened());
     sessions.reused();
@@ -42,7 +42,7 @@ fn the_agents_own_measures_are_on_the_page() {
 fn an_open_connection_is_in_the_dump() {
     let telemetry = silent();
     let connection = open(&telemetry, Direction::Outbound);
-    connection.target(target("underpass/1", "10.1.0.2:9080"));
+    connection.target(target(Alpn::Sessions, "10.1.0.2:9080"));
     connection.enter(Stage::Tunnel);
     let dump = serde_json::to_value(telemetry.connections()).unwrap();
     let row = &dump[0];

@@ -1,7 +1,7 @@
 //! Lines of the access log.
 
 use super::*;
-use crate::vocab::Stage;
+use crate::vocab::{Alpn, Stage};
 
 /// Runs `work` with a log in a file and returns its lines.
 fn logged(format: LogFormat, work: impl FnOnce(&Telemetry)) -> Vec<String> {
@@ -18,7 +18,7 @@ fn logged(format: LogFormat, work: impl FnOnce(&Telemetry)) -> Vec<String> {
 fn a_connection_is_one_line_of_text() {
     let lines = logged(LogFormat::Text, |telemetry| {
         let connection = open(telemetry, Direction::Outbound);
-        connection.target(target("hbone", "10.1.0.2:15008"));
+        connection.target(target(Alpn::Hbone, "10.1.0.2:15008"));
         connection.established();
         connection.traffic().add_to_server(85);
         connection.traffic().add_to_client(178);
@@ -63,7 +63,7 @@ fn a_failure_says_why_and_where_as_json() {
 fn a_request_is_one_line() {
     let work = |telemetry: &Telemetry| {
         let connection = open(telemetry, Direction::Outbound);
-        let target = Arc::new(target("underpass/1", "10.1.0.2:9080"));
+        let target = Arc::new(target(Alpn::Sessions, "10.1.0.2:9080"));
         connection.request(&target, &request(200, Protocol::Grpc));
         connection.close(Outcome::complete());
     };

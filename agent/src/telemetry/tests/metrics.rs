@@ -1,7 +1,7 @@
 //! Scraped samples of connections and requests.
 
 use super::*;
-use crate::vocab::Stage;
+use crate::vocab::{Alpn, Stage};
 
 /// The values of all samples of a metric whose labels contain all of `labels`.
 fn values(page: &str, metric: &str, labels: &[&str]) -> Vec<String> {
@@ -14,7 +14,7 @@ fn values(page: &str, metric: &str, labels: &[&str]) -> Vec<String> {
 fn a_connection_has_istios_labels() {
     let telemetry = silent();
     let connection = open(&telemetry, Direction::Outbound);
-    connection.target(target("underpass/1", "10.1.0.2:9080"));
+    connection.target(target(Alpn::Sessions, "10.1.0.2:9080"));
     connection.established();
     connection.close(Outcome::complete());
     let page = page_of(&telemetry);
@@ -112,7 +112,7 @@ fn pods_of_one_deployment_share_a_series() {
 fn requests_are_counted_by_code_with_envoys_buckets() {
     let telemetry = silent();
     let connection = open(&telemetry, Direction::Outbound);
-    let target = Arc::new(target("underpass/1", "10.1.0.2:9080"));
+    let target = Arc::new(target(Alpn::Sessions, "10.1.0.2:9080"));
     for status in [200, 200, 503] {
         connection.request(&target, &request(status, Protocol::Http2));
     }

@@ -6,7 +6,7 @@ mod metrics;
 
 use super::*;
 use crate::model::{TunnelProtocol, Workload};
-use crate::vocab::{Direction, OrigDst, PodId, SpiffeId, WorkloadId};
+use crate::vocab::{Alpn, Direction, OrigDst, PodId, SpiffeId, WorkloadId};
 use http::{HeaderValue, Method};
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,11 +47,11 @@ pub fn service() -> ServiceRef {
     }
 }
 
-pub fn target(tunnel: &'static str, address: &str) -> Target {
+pub fn target(tunnel: Alpn, address: &str) -> Target {
     Target {
         destination: Some(party("reviews", "reviews-v1-x", "10.1.0.2:9080")),
         service: Some(service()),
-        tunnel: Some(Tunnel { name: tunnel, address: address.parse().unwrap() }),
+        tunnel: Some(Tunnel { alpn: tunnel, address: address.parse().unwrap() }),
         security: Some(Security::MutualTls),
         tls: Some(Tls { version: "TLSv1_3", cipher: "TLS13_AES_128_GCM_SHA256", group: "X25519MLKEM768" }),
     }

@@ -22,8 +22,6 @@ pub use stream::{ReadHalf, Stream, WriteHalf};
 #[cfg(test)]
 mod tests;
 
-/// What TLS negotiates for HBONE: HTTP/2, as any HTTP/2 client does.
-pub const ALPN: &[u8] = b"h2";
 /// The port of a pod where HBONE is spoken.
 pub const PORT: u16 = 15008;
 

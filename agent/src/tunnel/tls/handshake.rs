@@ -3,6 +3,7 @@
 use super::keys::{Keys, Schedule};
 use super::record::{RecordError, record_len};
 use super::stream::{TlsInfo, TlsStream};
+use crate::vocab::Alpn;
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::pki_types::ServerName;
 use rustls::server::{Acceptor, ServerConnectionData, UnbufferedServerConnection};
@@ -188,7 +189,7 @@ trait Side {
     fn info(&self) -> TlsInfo {
         let common = self.common();
         TlsInfo {
-            alpn: common.alpn_protocol().map(<[u8]>::to_vec).unwrap_or_default(),
+            alpn: common.alpn_protocol().and_then(Alpn::of),
             cipher: common.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("unknown"),
             group: common.negotiated_key_exchange_group().and_then(|group| group.name().as_str()).unwrap_or("unknown"),
             peer_certificates: common.peer_certificates().map(Arc::from).unwrap_or_default(),

@@ -3,6 +3,7 @@
 use super::keys::{KEY_UPDATE_RECORD, Keys, Opened};
 use super::live::Ended;
 use super::record::{Content, HEADER, MAX_PLAINTEXT, RecordError, TRAILER, record_len};
+use crate::vocab::Alpn;
 use rustls::pki_types::CertificateDer;
 use std::io;
 use std::ops::Range;
@@ -24,8 +25,8 @@ const TX_HIGH: usize = 4 * STRIDE;
 /// What the handshake agreed on.
 #[derive(Clone, Debug)]
 pub struct TlsInfo {
-    /// The protocol that was negotiated, empty for none.
-    pub alpn: Vec<u8>,
+    /// What a tunnel's ends agreed on; none where they agreed on nothing, or it is no tunnel.
+    pub alpn: Option<Alpn>,
     /// The cipher suite, by its IANA name.
     pub cipher: &'static str,
     /// The key exchange group, by its IANA name.

@@ -1,6 +1,7 @@
 //! The record layer against rustls itself, and the stream against a real peer.
 
 use super::*;
+use crate::vocab::Alpn;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -80,7 +81,7 @@ async fn echo_through(
 #[tokio::test]
 async fn megabytes_come_back_as_they_went() {
     let (near, far) = pair().await;
-    assert_eq!(near.info().alpn, b"underpass/1");
+    assert_eq!(near.info().alpn, Some(Alpn::Sessions));
     assert_eq!(near.info().group, "X25519MLKEM768");
     echo_through(near, far, 3_000_001).await;
 }

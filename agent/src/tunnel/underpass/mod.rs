@@ -21,13 +21,10 @@ pub use report::Report;
 pub use session::{Session, SessionError};
 pub use stream::{ReportSink, Reports, SessionStream};
 pub use trunk::encode as encode_lane;
-pub use trunk::{Attempt, Deframer, Lane, LaneFrame, NAME as LANES, Own, Trunk, TrunkError, Trunks, drive};
+pub use trunk::{Attempt, Deframer, Lane, LaneFrame, Own, Trunk, TrunkError, Trunks, drive};
 
 /// How long the server keeps an idle session.
 pub const SERVER_IDLE: std::time::Duration = std::time::Duration::from_secs(90);
-
-/// The protocol's name in ALPN.
-pub const ALPN: &[u8] = b"underpass/1";
 
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,10 @@
 //! HBONE over the TLS of this agent, with certificates of two clusters.
 
 use super::*;
+use crate::identity::VerifiedPeer;
 use crate::identity::fixture::{Mesh, id};
-use crate::identity::{ALPN_HBONE, VerifiedPeer};
 use crate::tunnel::tls::{TlsStream, accept, connect as handshake};
+use crate::vocab::Alpn;
 use tokio::net::{TcpListener, TcpStream};
 
 /// More than every flow-control window.
@@ -20,7 +21,7 @@ async fn ends() -> (TlsStream, TlsStream) {
     );
     let (client, server) = (client.unwrap(), server.unwrap());
     for (end, peer) in [(&client, &far.id), (&server, &near.id)] {
-        assert_eq!(end.info().alpn, ALPN_HBONE);
+        assert_eq!(end.info().alpn, Some(Alpn::Hbone));
         VerifiedPeer::from_certificates(&end.info().peer_certificates).unwrap().expect(peer).unwrap();
     }
     (client, server)

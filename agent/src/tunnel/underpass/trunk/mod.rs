@@ -16,9 +16,6 @@ pub use lane::Lane;
 pub use pool::{Attempt, Own, Trunks};
 pub use shared::Trunk;
 
-/// The protocol's name, in ALPN and in metrics.
-pub const NAME: &str = "underpass/1+lanes";
-
 /// Bytes that may be under way on one lane and not yet read by its session. At 1 ms of round trip that is 2 Gbit/s.
 pub const WINDOW: usize = 256 * 1024;
 /// Lanes that a client opens on one trunk: enough to fill packets, and one task sends for all of them.
