@@ -7,7 +7,7 @@ use std::net::{Shutdown, SocketAddr};
 use underpass_tests::{Lab, until};
 
 use crate::pair;
-use crate::scene::{Pod, SOON, apply, client, delete, lab, service};
+use crate::scene::{Pod, SOON, apply, delete, lab, service, three_clients};
 
 /// Two of the mesh, of different namespaces, and one that proves nothing; one letter each in what is expected.
 pub const CLIENTS: [(char, &str); 3] =
@@ -33,16 +33,7 @@ pub fn up(name: &str) -> Lab {
         let container = format!("{}, {}", listening(9000), listening(9001));
         Pod { name, app: name, version: "v1", node, container }.text() + &service(name, "tcp", 9000)
     };
-    let namespace = "---\napiVersion: v1\nkind: Namespace\n\
-                     metadata: {name: other, labels: {istio.io/dataplane-mode: ambient}}\n";
-    let scene = [
-        client("alice", "u1")
-            + namespace
-            + &client("bob", "u1").replace("{name: bob,", "{name: bob, namespace: other,"),
-        client("outsider", "u1").replace("{app: outsider,", "{istio.io/dataplane-mode: none, app: outsider,"),
-        server("near", "u1") + &server("far", "u2") + &server("tunnelled", "h1"),
-    ];
-    apply(&mut lab, &scene.concat());
+    apply(&mut lab, &(three_clients("u1") + &server("near", "u1") + &server("far", "u2") + &server("tunnelled", "h1")));
     settled(&lab, "before any policy", 9000, &SERVERS.map(|_| "abo".to_owned()));
     lab
 }

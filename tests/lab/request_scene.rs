@@ -6,7 +6,7 @@ use serde_json::Value;
 use underpass_tests::{Agent, Lab, until};
 
 use crate::authorization_probe::{SERVERS, address, server};
-use crate::scene::{Pod, SOON, apply, client, delete, lab, running, service};
+use crate::scene::{Pod, SOON, apply, delete, lab, running, service, three_clients};
 
 pub const ALICE: &str = "east/default/alice";
 pub const BOB: &str = "east/other/bob";
@@ -26,16 +26,10 @@ pub fn up(name: &str, more: &str) -> Lab {
         let container = running(&["perl", "-e", SERVER]);
         Pod { name, app: name, version: "v1", node, container }.text() + &service(name, "http", 8080)
     };
-    let namespace = "---\napiVersion: v1\nkind: Namespace\n\
-                     metadata: {name: other, labels: {istio.io/dataplane-mode: ambient}}\n";
-    let scene = [
-        client("alice", "u1")
-            + namespace
-            + &client("bob", "u1").replace("{name: bob,", "{name: bob, namespace: other,"),
-        client("outsider", "u1").replace("{app: outsider,", "{istio.io/dataplane-mode: none, app: outsider,"),
-        server("near", "u1") + &server("far", "u2") + &server("tunnelled", "h1") + more,
-    ];
-    apply(&mut lab, &scene.concat());
+    apply(
+        &mut lab,
+        &(three_clients("u1") + &server("near", "u1") + &server("far", "u2") + &server("tunnelled", "h1") + more),
+    );
     for name in SERVERS {
         for client in [ALICE, BOB, OUTSIDER] {
             waits(&lab, client, &by_service(&lab, client, name), &["/"], 200);

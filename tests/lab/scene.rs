@@ -166,6 +166,16 @@ pub fn client(name: &str, node: &str) -> String {
     Pod { name, app: name, version: "v1", node, container: sleeping() }.text()
 }
 
+/// Two clients of the mesh, in different namespaces, and one that proves nothing.
+pub fn three_clients(node: &str) -> String {
+    let namespace = "---\napiVersion: v1\nkind: Namespace\n\
+                     metadata: {name: other, labels: {istio.io/dataplane-mode: ambient}}\n";
+    let other = client("bob", node).replace("{name: bob,", "{name: bob, namespace: other,");
+    let outsider =
+        client("outsider", node).replace("{app: outsider,", "{istio.io/dataplane-mode: none, app: outsider,");
+    [&client("alice", node), namespace, &other, &outsider].concat()
+}
+
 /// The lab's HTTP client, to its end.
 pub fn load(lab: &Lab, pod: &str, url: &str, more: &[&str]) -> Value {
     let words = [&["load", "--url", url, "--timeout-ms", "5000"], more].concat();

@@ -3,19 +3,17 @@
 use crate::identity::files::{FileError, certificates_in};
 use crate::identity::tls;
 use crate::options::KubeOptions;
+use crate::relay::http::ask::{self, AskError};
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{HeaderValue, Method, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
 use rustls::pki_types::ServerName;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::io;
 use std::time::Duration;
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
@@ -44,7 +42,7 @@ pub enum ApiError {
     Connect(String, io::Error),
     /// It went away.
     #[error("the API server: {0}")]
-    Http(#[from] hyper::Error),
+    Ask(#[from] AskError),
     /// It took too long.
     #[error("the API server did not answer within {PATIENCE:?}")]
     Slow,
@@ -109,18 +107,18 @@ impl Api {
         *request.method_mut() = method;
         *request.uri_mut() = path.parse().map_err(|_| ApiError::Address(path.to_owned()))?;
         let stream = TcpStream::connect((host, port)).await.map_err(failed)?;
-        if !secure {
-            return exchange(stream, request).await;
+        let answer = if secure {
+            let name = ServerName::try_from(host.to_owned()).map_err(|_| bad())?;
+            let config = tls::client_of(&certificates_in(&self.options.kube_api_ca)?, &[])?;
+            let stream = TlsConnector::from(config).connect(name, stream).await.map_err(failed)?;
+            ask::once(stream, request, MOST).await?
+        } else {
+            ask::once(stream, request, MOST).await?
+        };
+        match answer.status() {
+            status if status.is_success() => Ok(answer.into_body()),
+            status => Err(ApiError::Status(status)),
         }
-        let name = ServerName::try_from(host.to_owned()).map_err(|_| bad())?;
-        exchange(
-            TlsConnector::from(tls::client_of(&certificates_in(&self.options.kube_api_ca)?, &[])?)
-                .connect(name, stream)
-                .await
-                .map_err(failed)?,
-            request,
-        )
-        .await
     }
 
     fn request(&self, uri: &Uri, body: Bytes) -> Result<Request<Full<Bytes>>, ApiError> {
@@ -137,20 +135,4 @@ impl Api {
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         Ok(request)
     }
-}
-
-async fn exchange(
-    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    request: Request<Full<Bytes>>,
-) -> Result<Bytes, ApiError> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let connection = tokio::spawn(connection);
-    let response = sender.send_request(request).await?;
-    let status = response.status();
-    let body = Limited::new(response.into_body(), MOST).collect().await;
-    connection.abort();
-    if !status.is_success() {
-        return Err(ApiError::Status(status));
-    }
-    Ok(body.map_err(|error| ApiError::Answer(error.to_string()))?.to_bytes())
 }

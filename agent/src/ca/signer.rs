@@ -25,8 +25,6 @@ const OWN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 const SETTLE: Duration = Duration::from_millis(200);
 /// How long it sleeps at most: timers do not run while a machine is suspended.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
-/// Lists of certificates that are believed no more, in the `cacerts` directory.
-const CRL: &str = "ca-crl.pem";
 
 /// What a signer is made of.
 pub struct SignerOptions {
@@ -71,7 +69,7 @@ impl Signer {
     /// The one that cannot be used, or a name that no certificate can carry.
     pub fn open(options: SignerOptions, now: SystemTime) -> anyhow::Result<Self> {
         let mut trust = TrustOptions::new(options.trust_domain.clone());
-        trust.crls.push(CrlFile { path: options.cacerts.join(CRL), required: false });
+        trust.crls.push(CrlFile::of_cacerts(&options.cacerts));
         let trust = Arc::new(Trust::open(trust, provider())?);
         let authority = Authority::load(&options.cacerts, &options.trust_domain, now)?;
         trust.set_roots(authority.roots())?;
@@ -147,7 +145,7 @@ impl Signer {
     }
 
     fn files(&self) -> Vec<PathBuf> {
-        let crl = self.options.cacerts.join(CRL);
+        let crl = CrlFile::of_cacerts(&self.options.cacerts).path;
         Authority::files(&self.options.cacerts).into_iter().chain([crl]).collect()
     }
 

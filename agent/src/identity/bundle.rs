@@ -9,7 +9,7 @@ use crate::vocab::{SpiffeId, TrustDomain};
 use rustls::crypto::CryptoProvider;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, TrustAnchor, UnixTime};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use webpki::{
     CertRevocationList, EndEntityCert, KeyUsage, OwnedCertRevocationList, RevocationCheckDepth, RevocationOptions,
@@ -43,8 +43,15 @@ pub struct Federated {
 pub struct CrlFile {
     /// Where.
     pub path: PathBuf,
-    /// Whether it must be there. `ca-crl.pem` of a `cacerts` directory need not.
+    /// Whether it must be there.
     pub required: bool,
+}
+
+impl CrlFile {
+    /// That of a `cacerts` directory, which need not be there.
+    pub fn of_cacerts(directory: &Path) -> Self {
+        Self { path: directory.join("ca-crl.pem"), required: false }
+    }
 }
 
 impl TrustOptions {

@@ -5,9 +5,6 @@ use clap::Args;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// A list that a `cacerts` directory may hold.
-const CRL: &str = "ca-crl.pem";
-
 /// The agent's certificates.
 #[derive(Clone, Debug, Args)]
 pub struct IdentityOptions {
@@ -68,7 +65,7 @@ fn federated(text: &str) -> Result<Federated, String> {
 impl IdentityOptions {
     /// What an agent of that cluster makes of them.
     pub fn store(&self, cluster: &str) -> StoreOptions {
-        let optional = self.cacerts.iter().map(|directory| CrlFile { path: directory.join(CRL), required: false });
+        let optional = self.cacerts.iter().map(|directory| CrlFile::of_cacerts(directory));
         let required = self.crl.iter().map(|file| CrlFile { path: file.clone(), required: true });
         let origin = match (&self.ca_address, &self.cacerts) {
             (None, Some(directory)) => OriginOptions::Local(directory.clone()),
