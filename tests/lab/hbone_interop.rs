@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use underpass::identity::{self, Authority, Identity, Trust, TrustOptions, VerifiedPeer};
 use underpass::tunnel::hbone::{Baggage, Connect, Incoming, OpenError, Pool, PoolKey, Refusal, Stream, serve};
 use underpass::tunnel::tls::{self, TlsStream};
-use underpass::vocab::{SpiffeId, TrustDomain};
+use underpass::vocab::{Alpn, SpiffeId, TrustDomain};
 
 use crate::python;
 
@@ -129,7 +129,7 @@ impl PythonServer {
 async fn dial(identity: &Identity, address: SocketAddr) -> Result<TlsStream, tls::HandshakeError> {
     let io = TcpStream::connect(address).await?;
     let tls = tls::connect(io, identity.client_hbone.clone()).await?;
-    assert_eq!(tls.info().alpn, b"h2");
+    assert_eq!(tls.info().alpn, Some(Alpn::Hbone));
     let peer = VerifiedPeer::from_certificates(&tls.info().peer_certificates).unwrap();
     peer.expect(&PYTHON.parse().unwrap()).unwrap();
     Ok(tls)

@@ -1,5 +1,5 @@
-//! How endpoints are spoken to: DestinationRule's `connectionPool`, `tls`, `proxyProtocol`, and for whom and what a rule
-//! is (ports, subsets, `workloadSelector`, `exportTo`).
+//! How endpoints are spoken to: DestinationRule's `connectionPool`, `tls`, `proxyProtocol`, `tunnel`, and for whom and what
+//! a rule is (ports, subsets, `workloadSelector`, `exportTo`).
 #![allow(clippy::unwrap_used, reason = "these are tests, their helpers included")]
 
 use std::collections::BTreeSet;
@@ -7,14 +7,14 @@ use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use underpass_tests::{Lab, run, until};
+use underpass_tests::{Lab, install, run, until};
 
 use crate::certificate_files::Certificates;
 use crate::http_case::Answer;
 use crate::pair::{at, connect, logged};
 use crate::scene::{
     Pod, SOON, answering, apply, client, delete, destination_rule, finish, hold, http, lab, load, number, reachable,
-    running, service, tcp, through, virtual_service,
+    running, service, tcp, tcp_load, through, virtual_service,
 };
 
 const CLIENT: &str = "east/default/client";
@@ -53,6 +53,7 @@ fn upstream_fields() {
         service("shop", "http", 8080) + &pod("shop-1", "shop", "v1", "e2", http(8080)),
         service("plain", "http", 8080) + &pod("plain-1", "plain", "v1", "e3", http(8080)),
         service("lines", "tcp", 9000) + &pod("lines-1", "lines", "v1", "e3", tcp(9000, "yes")),
+        proxy(&lab, "proxy", "e2") + &proxy(&lab, "gate", "e3"),
         service("secret", "http", 8443),
         pod("secret-1", "secret", "v1", "e3", certificates.server("secret.example", "")),
         service("strict", "http", 8443),
@@ -79,6 +80,7 @@ fn upstream_fields() {
             ("tls.mode: SIMPLE with sni, subjectAltNames, caCertificates", simple),
             ("tls.mode: MUTUAL with files and with a Secret", mutual),
             ("proxyProtocol", proxy_protocol),
+            ("tunnel", tunnel),
             ("portLevelSettings, subsets", narrower),
             ("workloadSelector, exportTo", whose),
             ("retryBudget", retry_budget),
@@ -352,6 +354,40 @@ fn proxy_protocol(lab: &mut Lab) {
             (seen.starts_with(&header) && seen.len() == 2 * 28 + hello.len() && seen.ends_with(hello)).then_some(())
         })
         .unwrap_or_else(|error| panic!("{error:#}: {}", peeked(lab, &host)));
+    }
+}
+
+/// A forward proxy of any client to one port and no other, and its Service.
+fn proxy(lab: &Lab, name: &str, node: &str) -> String {
+    install::need(&[("tinyproxy", "tinyproxy-bin")]).unwrap();
+    let config = lab.record.dir().join("tinyproxy.conf").display().to_string();
+    std::fs::write(&config, "Port 3128\nConnectPort 9000\n").unwrap();
+    let container = running(&["tinyproxy", "-d", "-c", &config]);
+    service(name, "tcp", 3128) + &Pod { name: &format!("{name}-1"), app: name, version: "v1", node, container }.text()
+}
+
+/// Through a forward proxy, in the mesh and outside.
+fn tunnel(lab: &mut Lab) {
+    let lines = lab.pod("east/default/lines-1").unwrap().v4;
+    for host in ["proxy", "gate"] {
+        let to =
+            |port: u16| destination_rule(host, &format!("{{tunnel: {{targetHost: {lines}, targetPort: {port}}}}}"));
+        apply(lab, &to(9000));
+        let through = || {
+            let seen = tcp_load(lab, CLIENT, &format!("{host}:3128"), 1);
+            seen["by_prefix"]["yes"].is_number().then_some(())
+        };
+        until(&format!("through {host}"), SOON, through).unwrap();
+        apply(lab, &to(9001));
+        let why = || {
+            tcp_load(lab, CLIENT, &format!("{host}:3128"), 1);
+            let lines = lab.agent("east", "e1").unwrap().access_log();
+            lines.last().map(|line| line["error"].to_string()).unwrap_or_default()
+        };
+        let refusal = format!("the proxy answered 403 Forbidden to CONNECT {lines}:9001");
+        until(&format!("{host} refuses"), SOON, || why().contains(&refusal).then_some(()))
+            .unwrap_or_else(|error| panic!("{error:#}: {}", why()));
+        delete(lab, &to(9001));
     }
 }
 

@@ -7,7 +7,8 @@ use crate::model::authorization_policy::Selection;
 use crate::model::{
     AuthorizationPolicy, DestinationRule, Finding, PeerAuthentication, Scope, Subset, TrafficPolicy, VirtualService,
 };
-use crate::source::Declared;
+use crate::source::{Declared, service_protocol};
+use serde_json::Value;
 
 /// Everything in the files that has no effect although it is right by itself.
 pub(super) fn without(objects: &Objects<'_>, facts: &Facts<'_>) -> Vec<Finding> {
@@ -84,7 +85,37 @@ fn destination_rule(rule: &DestinationRule, facts: &Facts<'_>) -> Vec<Finding> {
         );
         warning("empty-subset", place(&format!("/spec/subsets/{at}")), message)
     };
-    empty.map(finding).collect()
+    empty.map(finding).chain(idle_tunnels(rule, facts)).collect()
+}
+
+/// Tunnels for a Service all of whose ports carry requests: as in Istio, only connections of bytes are tunnelled.
+fn idle_tunnels(rule: &DestinationRule, facts: &Facts<'_>) -> Vec<Finding> {
+    let service = facts.service_of(rule.host.as_str()).and_then(|id| facts.find("Service", &id));
+    if !service.is_some_and(only_requests) {
+        return Vec::new();
+    }
+    let declared = facts.find("DestinationRule", &rule.id);
+    let of_subset = |(at, subset): (usize, &Subset)| (format!("/spec/subsets/{at}"), subset.policy.clone());
+    let subsets = rule.subsets.iter().enumerate().map(of_subset);
+    let policies = std::iter::once(("/spec".to_owned(), rule.policy.clone())).chain(subsets);
+    let tunnelled = policies.filter(|(_, policy)| policy.any_port.tunnel.is_some());
+    let finding = |(at, _): (String, TrafficPolicy)| {
+        let place = declared.map_or_else(|| rule.origin.clone(), |one| one.at(&format!("{at}/trafficPolicy/tunnel")));
+        let message = format!(
+            "all ports of {} carry HTTP, and only connections of bytes are tunnelled: give it a port of protocol tcp or tls",
+            rule.host
+        );
+        warning("no-effect", place, message)
+    };
+    tunnelled.map(finding).collect()
+}
+
+fn only_requests(service: &Declared) -> bool {
+    let of = |port: &Value| {
+        let number = port["port"].as_u64().and_then(|number| u16::try_from(number).ok()).unwrap_or_default();
+        service_protocol(number, port["name"].as_str().unwrap_or_default(), port["appProtocol"].as_str())
+    };
+    service.list("/spec/ports").iter().all(|port| of(port).is_http())
 }
 
 /// Parts that are not supported have their own finding.

@@ -193,6 +193,10 @@ fn a_destination_rule_for_nothing_is_told() {
     assert_eq!(found(&destination_rule("host: reviews")), ["1:1 warning no-effect"]);
     let subsets = "host: reviews\nsubsets:\n- name: v1\n  labels: {version: v1}\n- name: v2\n  labels: {version: v2}";
     assert_eq!(found(&destination_rule(subsets)), ["9:5 warning empty-subset"]);
+    let tunnel = destination_rule("host: reviews\ntrafficPolicy:\n  tunnel: {targetHost: a.com, targetPort: 443}");
+    assert_eq!(found(&tunnel), ["7:13 warning no-effect"]);
+    let tcp = SERVICE.replace("name: http,", "name: tcp,");
+    assert!(found_in(&[("service.yaml", &tcp), ("pods.yaml", PODS), ("f.yaml", &tunnel)]).is_empty());
 }
 
 #[test]

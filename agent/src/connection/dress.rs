@@ -6,7 +6,9 @@ use super::failed::{At, Failed};
 use super::requests::Io;
 use super::{CONNECT, Mesh};
 use crate::model::CredentialId;
+use crate::model::proxy_tunnel::ProxyTunnel;
 use crate::model::traffic_policy::{ClientTls, ProxyProtocol};
+use crate::relay::http::through as http;
 use crate::relay::proxy_protocol;
 use crate::route::Upstream;
 use crate::tunnel::origination::Inside;
@@ -22,6 +24,8 @@ pub struct Dress {
     tls: Option<(ClientTls, Hostname)>,
     /// The PROXY protocol: the client and the address that it used.
     proxy: Option<(ProxyProtocol, SocketAddr, SocketAddr)>,
+    /// The endpoint is a proxy, which is asked for the connection.
+    tunnel: Option<ProxyTunnel>,
 }
 
 impl Dress {
@@ -30,7 +34,15 @@ impl Dress {
         let tls = upstream.policy.tls.as_ref().filter(|tls| tls.originates());
         let tls = tls.map(|tls| (tls.clone(), upstream.service.host.clone()));
         let proxy = upstream.policy.proxy_protocol.map(|version| (version, client.socket(), used.socket()));
-        (tls.is_some() || proxy.is_some()).then(|| Box::new(Self { tls, proxy }))
+        (tls.is_some() || proxy.is_some()).then(|| Box::new(Self { tls, proxy, tunnel: None }))
+    }
+
+    /// What they ask for a connection of bytes: a proxy, too. As in Istio, requests are not taken through one.
+    pub fn of_bytes(upstream: &Upstream, client: PeerAddr, used: OrigDst) -> Option<Box<Self>> {
+        let dress = Self::of(upstream, client, used);
+        let Some(tunnel) = upstream.policy.tunnel.clone() else { return dress };
+        let dress = dress.map_or(Self { tls: None, proxy: None, tunnel: None }, |dress| *dress);
+        Some(Box::new(Self { tunnel: Some(tunnel), ..dress }))
     }
 
     /// Puts it around a stream to an application that speaks this inside.
@@ -42,15 +54,29 @@ impl Dress {
             io.write_all(&proxy_protocol::header(version, client, used)).await.at(Stage::Tunnel, "CONNECT")?;
             io.flush().await.at(Stage::Tunnel, "CONNECT")?;
         }
-        let Some((tls, host)) = &self.tls else {
-            return Ok(io);
-        };
-        let credentials = mesh.snapshots.load().credentials.clone();
-        let find = |id: &CredentialId| credentials.get(id).cloned();
-        let connecting = mesh.originator.connect((tls, host.as_str(), inside), &find, io);
-        match timeout(CONNECT, connecting).await {
-            Ok(connected) => connected.at(Stage::Tunnel, "TLS_FAILURE").map(|stream| Io::Tls(Box::new(stream))),
-            Err(_) => Err(Failed::new(Stage::Tunnel, "TLS_FAILURE", format!("no TLS handshake within {CONNECT:?}"))),
+        if let Some((tls, host)) = &self.tls {
+            io = secured(mesh, (tls, host), inside, io).await?;
         }
+        match &self.tunnel {
+            Some(tunnel) => through(tunnel, io).await,
+            None => Ok(io),
+        }
+    }
+}
+
+async fn secured(mesh: &Mesh, (tls, host): (&ClientTls, &Hostname), inside: Inside, io: Io) -> Result<Io, Failed> {
+    let credentials = mesh.snapshots.load().credentials.clone();
+    let find = |id: &CredentialId| credentials.get(id).cloned();
+    let connecting = mesh.originator.connect((tls, host.as_str(), inside), &find, io);
+    match timeout(CONNECT, connecting).await {
+        Ok(connected) => connected.at(Stage::Tunnel, "TLS_FAILURE").map(|stream| Io::Tls(Box::new(stream))),
+        Err(_) => Err(Failed::new(Stage::Tunnel, "TLS_FAILURE", format!("no TLS handshake within {CONNECT:?}"))),
+    }
+}
+
+async fn through(tunnel: &ProxyTunnel, io: Io) -> Result<Io, Failed> {
+    match timeout(CONNECT, http::through(io, tunnel)).await {
+        Ok(connected) => connected.at(Stage::Tunnel, "CONNECT").map(Io::Through),
+        Err(_) => Err(Failed::new(Stage::Tunnel, "CONNECT", format!("the proxy does not answer within {CONNECT:?}"))),
     }
 }

@@ -213,7 +213,7 @@ impl Outbound<'_> {
         let _load = to.0.begin();
         let hop = hop::to(self.mesh, to.0, upstream.and_then(|upstream| upstream.policy.tls.as_ref()));
         self.record.target(ends::target(&hop, to.0, to.1, Proof::None));
-        let dress = upstream.and_then(|upstream| Dress::of(upstream, self.client.address, self.original));
+        let dress = upstream.and_then(|upstream| Dress::of_bytes(upstream, self.client.address, self.original));
         if let Some(dress) = dress {
             return Box::pin(self.dressed((hop, to), &dress, app, said)).await;
         }

@@ -28,12 +28,14 @@ fn parts(policy: &PortPolicy) -> Value {
     let proxy = policy.proxy_protocol.map(|version| format!("{version:?}"));
     let budget =
         policy.retry_budget.map(|budget| format!("{}% of requests, at least {}", budget.percent, budget.minimum));
+    let tunnel = policy.tunnel.as_ref().map(|tunnel| format!("{:?} {}", tunnel.method, tunnel.authority()));
     for (name, text) in [
         ("connectionPool", pool),
         ("outlierDetection", outlier),
         ("tls", tls),
         ("proxyProtocol", proxy),
         ("retryBudget", budget),
+        ("tunnel", tunnel),
     ] {
         parts.extend(text.map(|text| (name.to_owned(), Value::from(text))));
     }

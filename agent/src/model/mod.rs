@@ -12,6 +12,7 @@ pub mod extension_provider;
 pub mod gateway_route;
 pub mod http_rule;
 pub mod peer_authentication;
+pub mod proxy_tunnel;
 pub mod request_authentication;
 pub mod retry;
 pub mod service;

@@ -1,5 +1,6 @@
 //! How endpoints are chosen, limited and judged (DestinationRule's `trafficPolicy`, BackendTLSPolicy).
 
+use super::proxy_tunnel::ProxyTunnel;
 use http::{HeaderName, StatusCode};
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +42,8 @@ pub struct PortPolicy {
     pub proxy_protocol: Option<ProxyProtocol>,
     /// How many retries there may be at once.
     pub retry_budget: Option<RetryBudget>,
+    /// The endpoint is a proxy, and is asked for the connection of bytes.
+    pub tunnel: Option<ProxyTunnel>,
 }
 
 impl PortPolicy {
@@ -54,6 +57,7 @@ impl PortPolicy {
             tls: self.tls.or_else(|| wider.tls.clone()),
             proxy_protocol: self.proxy_protocol.or(wider.proxy_protocol),
             retry_budget: self.retry_budget.or(wider.retry_budget),
+            tunnel: self.tunnel.or_else(|| wider.tunnel.clone()),
         }
     }
 }

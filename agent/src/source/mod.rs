@@ -45,6 +45,7 @@ mod yaml;
 mod tests;
 
 pub use offline::{Declared, Given, OfflineError, Text, gather, read_given};
+pub use service::protocol as service_protocol;
 pub use watch::{read_once, watch};
 
 use crate::model::{Change, Finding};

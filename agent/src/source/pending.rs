@@ -39,7 +39,6 @@ pub const DESTINATION_RULE: &[Entry] = &[
         "only connections of bytes end at that age; for those of requests, write maxRequestsPerConnection",
     ),
     // Without an executor.
-    ("*.tunnel", Effect::Breaks, "connections go straight to the endpoints; remove it"),
     (
         "*.loadBalancer.zoneAwareLbSetting",
         Effect::Ignored,

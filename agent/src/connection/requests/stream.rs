@@ -1,5 +1,6 @@
 //! A byte stream to an application, by any hop.
 
+use crate::relay::http::through::Through;
 use crate::tunnel::hbone;
 use crate::tunnel::underpass::SessionStream;
 use std::io;
@@ -21,6 +22,8 @@ pub enum Io {
     Hbone(hbone::Stream),
     /// TLS that a rule asks for, inside any of these.
     Tls(Box<TlsStream<Io>>),
+    /// Through a proxy.
+    Through(Box<dyn Through>),
 }
 
 impl Io {
@@ -39,6 +42,7 @@ macro_rules! each {
             Io::Tcp(stream) => Pin::new(stream).$method($($argument),*),
             Io::Hbone(stream) => Pin::new(stream).$method($($argument),*),
             Io::Tls(stream) => Pin::new(&mut **stream).$method($($argument),*),
+            Io::Through(stream) => Pin::new(&mut **stream).$method($($argument),*),
         }
     };
 }
@@ -63,7 +67,7 @@ impl AsyncWrite for Io {
     }
 
     fn is_write_vectored(&self) -> bool {
-        !matches!(self, Self::Hbone(_) | Self::Tls(_) | Self::Inner(_))
+        !matches!(self, Self::Hbone(_) | Self::Tls(_) | Self::Inner(_) | Self::Through(_))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -8,6 +8,7 @@
 
 mod answer;
 pub mod ask;
+pub mod through;
 mod attempts;
 mod body;
 mod carrier;

@@ -1,10 +1,12 @@
 //! Traffic policies: of a host, of a subset, of their ports.
 
 use super::{Reading, raw};
+use crate::model::proxy_tunnel::{ProxyMethod, ProxyTunnel};
 use crate::model::traffic_policy::{ProxyProtocol, RetryBudget};
 use crate::model::{PortPolicy, TrafficPolicy};
 use crate::source::path::Path;
 use crate::source::{name, quantity};
+use std::net::IpAddr;
 
 impl Reading<'_, '_> {
     /// A policy; `host` is the host's, which a subset's stands before.
@@ -49,6 +51,7 @@ impl Reading<'_, '_> {
             tls: tls.map(|raw| self.tls(raw, &path.key("tls"))),
             proxy_protocol: proxy.and_then(|raw| self.proxy_protocol(raw, &path.key("proxyProtocol"))),
             retry_budget: budget.map(|raw| self.retry_budget(raw, &path.key("retryBudget"))),
+            tunnel: raw.tunnel.as_ref().and_then(|raw| self.tunnel(raw, &path.key("tunnel"))),
         }
     }
 
@@ -80,6 +83,50 @@ impl Reading<'_, '_> {
                 None
             }
         }
+    }
+
+    fn tunnel(&mut self, raw: &raw::Tunnel, path: &Path) -> Option<ProxyTunnel> {
+        let method = match raw.protocol.as_str() {
+            "" | "CONNECT" => Some(ProxyMethod::Connect),
+            "POST" => Some(ProxyMethod::Post),
+            other => {
+                let what = format!("`{other}` is not a way to ask a proxy: CONNECT or POST");
+                self.notes.invalid("invalid-value", &path.key("protocol"), what);
+                None
+            }
+        };
+        let host = match raw.target_host.as_str() {
+            "" => {
+                self.notes.invalid(
+                    "missing-field",
+                    path,
+                    "`targetHost` is missing: say where the proxy is to connect to",
+                );
+                None
+            }
+            host if host.parse::<IpAddr>().is_ok() || name::is_subdomain(&host.to_ascii_lowercase()) => {
+                Some(host.into())
+            }
+            other => {
+                let what = format!("`{other}` is neither a host's name nor an address");
+                self.notes.invalid("invalid-host", &path.key("targetHost"), what);
+                None
+            }
+        };
+        let port = match raw.target_port {
+            None => {
+                self.notes.invalid(
+                    "missing-field",
+                    path,
+                    "`targetPort` is missing: say where the proxy is to connect to",
+                );
+                None
+            }
+            Some(port) => {
+                name::port(port).map_err(|what| self.notes.invalid("invalid-port", &path.key("targetPort"), what)).ok()
+            }
+        };
+        Some(ProxyTunnel { method: method?, host: host?, port: port? })
     }
 
     fn retry_budget(&mut self, raw: &raw::RetryBudget, path: &Path) -> RetryBudget {

@@ -28,6 +28,7 @@ raw!(TrafficPolicy {
     port_level_settings: Vec<PortSettings>,
     proxy_protocol: Option<ProxyProtocol>,
     retry_budget: Option<RetryBudget>,
+    tunnel: Option<Tunnel>,
 });
 
 raw!(PortSettings {
@@ -171,6 +172,12 @@ raw!(Tls {
 });
 
 raw!(ProxyProtocol { version: Option<String> });
+
+raw!(Tunnel {
+    protocol: String,
+    target_host: String,
+    target_port: Option<i64>,
+});
 
 raw!(RetryBudget {
     percent: Option<f64>,

@@ -128,6 +128,19 @@ const IMPOSSIBLE: &[(&str, &str, &str)] = &[
         "8:28 spec.trafficPolicy.proxyProtocol.version: `V3` is not a version",
     ),
     (
+        "tunnel: {protocol: GET, targetHost: a, targetPort: 1}",
+        "invalid-value",
+        "8:22 spec.trafficPolicy.tunnel.protocol: `GET` is not a way to ask a proxy: CONNECT or POST",
+    ),
+    ("tunnel: {targetPort: 1}", "missing-field", "8:11 spec.trafficPolicy.tunnel: `targetHost` is missing"),
+    ("tunnel: {targetHost: a}", "missing-field", "8:11 spec.trafficPolicy.tunnel: `targetPort` is missing"),
+    (
+        "tunnel: {targetHost: 'a b', targetPort: 1}",
+        "invalid-host",
+        "8:24 spec.trafficPolicy.tunnel.targetHost: `a b` is neither a host's name nor an address",
+    ),
+    ("tunnel: {targetHost: a, targetPort: 0}", "invalid-port", "8:39 spec.trafficPolicy.tunnel.targetPort: "),
+    (
         "retryBudget: {percent: 101}",
         "out-of-range",
         "8:26 spec.trafficPolicy.retryBudget.percent: 101 is not a percentage",
@@ -217,7 +230,7 @@ fn policies_that_work_otherwise_than_they_look() {
 fn what_is_never_executed_is_said_wherever_a_policy_stands() {
     let policy = "loadBalancer: {zoneAwareLbSetting: {enabled: true}}";
     let rest = format!(
-        "trafficPolicy:\n  {policy}\n  tunnel: {{targetHost: a, targetPort: 1}}\n  portLevelSettings:\n  - port: {{number: 1}}\n    \
+        "trafficPolicy:\n  {policy}\n  portLevelSettings:\n  - port: {{number: 1}}\n    \
          {policy}\nsubsets:\n- name: v1\n  trafficPolicy: {{{policy}}}"
     );
     let dir = Dir::new(&[("f.yaml", &text(&rest))]);
@@ -225,10 +238,9 @@ fn what_is_never_executed_is_said_wherever_a_policy_stands() {
     assert_findings(
         &findings,
         &[
-            "error unsupported-field f.yaml:9:5 spec.trafficPolicy.tunnel: is not supported and is NOT in force",
             "warning unsupported-field f.yaml:8:20 spec.trafficPolicy.loadBalancer.zoneAwareLbSetting: is not supported",
-            "warning unsupported-field f.yaml:12:22 spec.trafficPolicy.portLevelSettings[0].loadBalancer.zoneAwareLbSetting: ",
-            "warning unsupported-field f.yaml:15:36 spec.subsets[0].trafficPolicy.loadBalancer.zoneAwareLbSetting: ",
+            "warning unsupported-field f.yaml:11:22 spec.trafficPolicy.portLevelSettings[0].loadBalancer.zoneAwareLbSetting: ",
+            "warning unsupported-field f.yaml:14:36 spec.subsets[0].trafficPolicy.loadBalancer.zoneAwareLbSetting: ",
         ],
     );
     assert_eq!(destination_rules(&dir.read()).len(), 1);

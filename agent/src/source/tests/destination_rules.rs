@@ -1,6 +1,7 @@
 //! DestinationRule: what it says, understood.
 
 use super::{Dir, assert_findings, destination_rules};
+use crate::model::proxy_tunnel::ProxyMethod;
 use crate::model::traffic_policy::*;
 use crate::model::{DestinationRule, PortPolicy};
 use http::StatusCode;
@@ -185,6 +186,11 @@ fn tls_and_what_comes_before_it() {
     assert_eq!((id.to_string(), &secret.roots), ("default/creds".to_owned(), &Roots::Secret(id.clone())));
     assert_eq!(policy("proxyProtocol: {version: V2}").proxy_protocol, Some(ProxyProtocol::V2));
     assert_eq!(policy("proxyProtocol: {}").proxy_protocol, Some(ProxyProtocol::V1));
+    let tunnel = |text: &str| policy(&format!("tunnel: {{{text}, targetPort: 443}}")).tunnel.unwrap();
+    assert_eq!(tunnel("targetHost: Far.example").authority(), "Far.example:443");
+    assert_eq!(tunnel("targetHost: 'fd00::1'").authority(), "[fd00::1]:443");
+    let methods = ["CONNECT", "POST"].map(|method| tunnel(&format!("protocol: {method}, targetHost: a")).method);
+    assert_eq!(methods, [ProxyMethod::Connect, ProxyMethod::Post]);
     let budget = policy("retryBudget: {percent: 12.5}").retry_budget;
     assert_eq!(budget, Some(RetryBudget { percent: 12.5, minimum: 3 }));
 }

@@ -355,7 +355,7 @@ const VALUES: &[(&str, &str)] = &[
     ("aggression", "2"),
     ("subjectAltNames", r#""b.com""#),
     ("caCertificates clientCertificate privateKey caCrl", r#""/etc/certs/x.pem""#),
-    ("tunnel.protocol", r#""CONNECT""#),
+    ("tunnel.protocol", r#""POST""#),
     ("retryIgnorePreviousHosts", "false"),
     ("parentRefs.name backendRefs.name backendRef.name targetRefs.name to.name", r#""ratings""#),
     ("hostname hostnames", r#""b.com""#),
