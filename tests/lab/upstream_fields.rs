@@ -72,6 +72,7 @@ fn upstream_fields() {
             ("connectionPool.http.maxRequestsPerConnection", requests_per_connection),
             ("connectionPool.http.http1MaxPendingRequests", pending),
             ("connectionPool.http.idleTimeout", idle),
+            ("connectionPool.tcp.maxConnectionDuration, of requests", age),
             ("connectionPool.http.h2UpgradePolicy, useClientProtocol", upgrade),
             ("connectionPool.http.maxConcurrentStreams", streams),
             ("connectionPool.tcp.tcpKeepalive", keepalive),
@@ -115,6 +116,20 @@ fn requests_per_connection(lab: &mut Lab) {
             until(&format!("{host}: {wanted} connections for 4 requests"), SOON, as_wanted).unwrap();
         }
         delete(lab, &destination_rule(name, "{}"));
+    }
+}
+
+fn age(lab: &mut Lab) {
+    for host in ["shop:8080", "plain:8080"] {
+        let name = host.split(':').next().unwrap();
+        let rule = destination_rule(name, "{connectionPool: {tcp: {maxConnectionDuration: 1500ms}}}");
+        apply(lab, &rule);
+        let renewed = || {
+            let seen = connections(&in_a_row(lab, host, 4, &["--rate", "60/m"]));
+            (seen == 2 || seen == 3).then_some(())
+        };
+        until(&format!("{host}: connections are made anew"), SOON, renewed).unwrap();
+        delete(lab, &rule);
     }
 }
 

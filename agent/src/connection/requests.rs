@@ -346,6 +346,7 @@ fn wear(upstream: &Upstream) -> Wear {
     let http = &pool.http;
     Wear {
         requests: http.max_requests_per_connection.filter(|most| *most > 0),
+        age: pool.tcp.max_duration.filter(|age| !age.is_zero()),
         idle: http.idle_timeout,
         streams: http.max_streams,
         ping: http.h2_keepalive,

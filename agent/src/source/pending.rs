@@ -32,13 +32,6 @@ pub const VIRTUAL_SERVICE: &[Entry] = &[
 
 /// Of DestinationRule; `*` is any of the places of a traffic policy.
 pub const DESTINATION_RULE: &[Entry] = &[
-    // Balance.
-    (
-        "*.connectionPool.tcp.maxConnectionDuration",
-        Effect::Ignored,
-        "only connections of bytes end at that age; for those of requests, write maxRequestsPerConnection",
-    ),
-    // Without an executor.
     (
         "*.loadBalancer.zoneAwareLbSetting",
         Effect::Ignored,

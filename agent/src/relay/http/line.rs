@@ -18,6 +18,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
 /// The stream under it.
 pub(super) type Wire<U> = Tapped<<U as Upstreams>::Io, Arc<Heard>>;
@@ -29,6 +30,8 @@ pub(super) struct Line<U: Upstreams> {
     /// Of `heard` when the present request was sent.
     before: u64,
     sent: u32,
+    /// When it takes no more requests.
+    ends: Option<Instant>,
     pub(super) wear: Wear,
     pub(super) shares: bool,
     pub(super) handle: U::Handle,
@@ -54,7 +57,9 @@ impl<U: Upstreams> Line<U> {
     pub(super) fn new(dialed: Dialed<U::Io, U::Handle>, key: U::Key) -> Self {
         let heard = Arc::<Heard>::default();
         let state = State::Bare(Tapped::new(dialed.io, Bytes::new(), Arc::clone(&heard)));
-        Self { state, heard, before: 0, sent: 0, wear: dialed.wear, shares: dialed.shares, handle: dialed.handle, key }
+        let Dialed { wear, shares, handle, .. } = dialed;
+        let ends = wear.age.map(|age| Instant::now() + age);
+        Self { state, heard, before: 0, sent: 0, ends, wear, shares, handle, key }
     }
 
     /// Has hyper drive it.
@@ -145,9 +150,9 @@ impl<U: Upstreams> Line<U> {
         }
     }
 
-    /// Whether it has carried as many requests as it may.
+    /// Whether it has carried as many requests as it may, or for as long.
     pub(super) fn is_worn(&self) -> bool {
-        self.wear.requests.is_some_and(|most| self.sent >= most)
+        self.wear.requests.is_some_and(|most| self.sent >= most) || self.ends.is_some_and(|end| Instant::now() >= end)
     }
 
     /// Closes a connection at rest, in order as far as that needs no waiting.

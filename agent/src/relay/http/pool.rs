@@ -82,6 +82,16 @@ impl<U: Upstreams> Pool<U> {
 
     /// The connection that was used last, of this thread if there is one; before those that share their way.
     pub(super) fn take(&self, key: &U::Key) -> Option<Box<Line<U>>> {
+        loop {
+            let line = self.take_any(key)?;
+            if !line.is_worn() {
+                return Some(line);
+            }
+            line.retire();
+        }
+    }
+
+    fn take_any(&self, key: &U::Key) -> Option<Box<Line<U>>> {
         let mine = self.mine();
         if let Some(line) = lock(&self.shards[mine]).take(key) {
             return Some(line);
@@ -164,7 +174,7 @@ impl<U: Upstreams> Shard<U> {
                 |resting: &Resting<U>| now.duration_since(resting.since) > resting.line.wear.idle.unwrap_or(IDLE);
             let old = of_key.iter().take_while(|resting| is_old(resting)).count();
             of_key.drain(..old).for_each(|resting| resting.line.retire());
-            of_key.retain_mut(|resting| resting.line.rests());
+            of_key.retain_mut(|resting| resting.line.rests() && !resting.line.is_worn());
         }
         self.resting.retain(|_, of_key| !of_key.is_empty());
         self.sessions.retain(|_, sessions| sessions.close_old(now) || Arc::strong_count(sessions) > 1);

@@ -32,6 +32,8 @@ pub(super) struct Session<U: Upstreams> {
     limit: AtomicUsize,
     /// A request learned that it takes no more.
     gone: AtomicBool,
+    /// When it takes no more.
+    ends: Option<Instant>,
     idle: Mutex<Instant>,
 }
 
@@ -86,6 +88,7 @@ impl<U: Upstreams> Sessions<U> {
         let session = Arc::new(Session {
             sender,
             handle: dialed.handle,
+            ends: dialed.wear.age.map(|age| Instant::now() + age),
             wear: dialed.wear,
             connection,
             streams: AtomicUsize::new(0),
@@ -119,7 +122,8 @@ async fn run<U: Upstreams>(connection: Shared<U>) {
 
 impl<U: Upstreams> Session<U> {
     fn is_open(&self) -> bool {
-        !self.gone.load(Ordering::Relaxed) && !self.sender.is_closed()
+        let aged = self.ends.is_some_and(|end| Instant::now() >= end);
+        !aged && !self.gone.load(Ordering::Relaxed) && !self.sender.is_closed()
     }
 
     fn has_room(&self) -> bool {

@@ -170,6 +170,8 @@ pub struct Dialed<I, H> {
 pub struct Wear {
     /// Requests before it is closed; 1 is without keep-alive.
     pub requests: Option<u32>,
+    /// No new request after so long; those under way are answered.
+    pub age: Option<Duration>,
     /// Closed after so long without a request.
     pub idle: Option<Duration>,
     /// HTTP/2 streams at once.

@@ -245,6 +245,20 @@ async fn a_connection_without_requests_ends_after_its_own_idle_time() {
 }
 
 #[tokio::test]
+async fn a_connection_takes_no_request_beyond_its_age() {
+    let (app, _) = answering(OK).await;
+    let wear = Wear { age: Some(Duration::from_secs(1)), ..Wear::default() };
+    let bench = Bench::ruled(vec![app], Rule { wear, ..Rule::default() }).await;
+    let mut client = bench.connect().await;
+    for (dials, pause) in [(1, 0), (1, 1200), (2, 0), (2, 0)] {
+        client.write_all(GET).await.unwrap();
+        assert_eq!(until(&mut client, "hi").await, OK);
+        assert_eq!(bench.dials(), dials);
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+    }
+}
+
+#[tokio::test]
 async fn requests_wait_for_a_place_among_the_connections() {
     let app = app(|number, mut io| async move {
         assert_eq!(number, 0, "there is one connection");

@@ -169,6 +169,19 @@ async fn calls_are_mirrored_with_their_messages() {
 }
 
 #[tokio::test]
+async fn a_session_takes_no_request_beyond_its_age() {
+    let (app, connections) = app2(|_| async { Response::new(text("hi")) }).await;
+    let wear = Wear { age: Some(Duration::from_secs(1)), ..Wear::default() };
+    let bench = Bench::ruled(vec![app], Rule { wear, ..Rule::default() }).await;
+    let mut client = client2(&bench).await;
+    for (seen, pause) in [(1, 0), (1, 1200), (2, 0), (2, 0)] {
+        let answer = client.send_request(request("/", text(""))).await.unwrap();
+        assert_eq!((answer.status().as_u16(), connections.load(Ordering::Relaxed)), (200, seen));
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_session_carries_no_more_requests_or_streams_than_it_may() {
     let (app, connections) = app2(|_| async {
         tokio::time::sleep(Duration::from_millis(50)).await;
