@@ -471,19 +471,27 @@ fn retry_budget(lab: &mut Lab) {
             "http: [{route: [{destination: {host: shop}}], retries: {attempts: 3, retryOn: 5xx}}]",
         ),
     );
-    let attempts = |lab: &Lab, path: &str| {
-        let seen = load(lab, CLIENT, &format!("{SHOP}{path}"), &["--requests", "40", "--concurrency", "40"]);
-        assert_eq!(number(&seen["statuses"]["503"]), 40, "{seen:#}");
+    let attempts = |lab: &Lab, path: &str, requests: u64, at_once: u64| {
+        let [all, once] = [requests, at_once].map(|number| number.to_string());
+        let seen = load(lab, CLIENT, &format!("{SHOP}{path}"), &["--requests", &all, "--concurrency", &once]);
+        assert_eq!(number(&seen["statuses"]["503"]), requests, "{seen:#}");
         let shop = at(lab, "east/default/shop-1", 8080).unwrap();
         let text = lab.exec_ok(CLIENT, &["curl", "-s", &format!("http://{shop}/seen")]).unwrap();
         number(&serde_json::from_str::<Value>(&text).unwrap()[path])
     };
     apply(lab, &destination_rule("shop", "{retryBudget: {percent: 100, minRetryConcurrency: 1000}}"));
     std::thread::sleep(Duration::from_millis(400));
-    assert_eq!(attempts(lab, "/status/503/many"), 160);
+    assert_eq!(attempts(lab, "/status/503/many", 40, 40), 160);
     apply(lab, &destination_rule("shop", "{retryBudget: {percent: 1, minRetryConcurrency: 1}}"));
     std::thread::sleep(Duration::from_millis(400));
-    let few = attempts(lab, "/status/503/few");
+    let few = attempts(lab, "/status/503/few", 40, 40);
     assert!((41..120).contains(&few), "{few} attempts for 40 requests");
+    // One after the other: half of what is under way is none; half of what was begun lately is enough for all but the first.
+    for (interval, path, expected) in [("0s", "/status/503/none", 10), ("60s", "/status/503/lately", 37)] {
+        let budget = format!("{{retryBudget: {{percent: 50, minRetryConcurrency: 0, budgetInterval: {interval}}}}}");
+        apply(lab, &destination_rule("shop", &budget));
+        std::thread::sleep(Duration::from_millis(400));
+        assert_eq!(attempts(lab, path, 10, 1), expected, "{interval}");
+    }
     delete(lab, &(destination_rule("shop", "") + &virtual_service("shop", "")));
 }

@@ -6,6 +6,7 @@ pub mod loads;
 pub mod nearness;
 pub mod outlier;
 pub mod pick;
+pub mod recent;
 pub mod standing;
 pub mod standings;
 pub mod sticky;

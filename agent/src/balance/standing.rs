@@ -2,6 +2,7 @@
 
 use super::Endpoint;
 use super::outlier::{Ejections, Health};
+use super::recent::Recent;
 use super::sticky::Clients;
 use crate::model::PortPolicy;
 use parking_lot::Mutex;
@@ -21,6 +22,8 @@ pub struct Standing {
     turn: AtomicUsize,
     ejections: Arc<Ejections>,
     clients: Clients,
+    /// Counted where a retry budget has an interval.
+    recent: Recent,
     healths: Mutex<HashMap<SocketAddr, Arc<Health>>>,
 }
 
@@ -33,6 +36,7 @@ impl Default for Standing {
             turn: AtomicUsize::new(fastrand::usize(..)),
             ejections: Arc::default(),
             clients: Clients::default(),
+            recent: Recent::default(),
             healths: Mutex::default(),
         }
     }
@@ -107,6 +111,11 @@ impl Standing {
     /// Who is out.
     pub fn ejections(&self) -> &Arc<Ejections> {
         &self.ejections
+    }
+
+    /// Requests that were begun lately.
+    pub fn recent(&self) -> &Recent {
+        &self.recent
     }
 
     pub(super) fn clients(&self) -> &Clients {

@@ -92,7 +92,18 @@ struct Choice {
     hop: Hop,
     permit: Permit,
     _load: InFlight,
-    _slot: Option<Slot>,
+    _counted: Counted,
+}
+
+/// How a request that is under way is counted once, however often it is tried.
+enum Counted {
+    Here {
+        _slot: Option<Slot>,
+    },
+    /// With its first attempt.
+    There {
+        _first: Option<Chosen>,
+    },
 }
 
 /// Whom an upstream connection belongs to: it is never shared with another source.
@@ -150,7 +161,12 @@ impl Upstreams for Requests {
                 let endpoint = endpoint.ok_or_else(|| unavailable("UH", "no healthy upstream".to_owned()))?;
                 let slot = forward.upstream().admit_request();
                 let slot = slot.map_err(|overflow| unavailable(Overflow::FLAG, overflow.to_string()))?;
-                Verdict::Forward(self.chosen(endpoint, (forward, affinity), permit, Some(slot)))
+                Verdict::Forward(self.chosen(
+                    endpoint,
+                    (forward, affinity),
+                    permit,
+                    Counted::Here { _slot: Some(slot) },
+                ))
             }
         };
         Ok(Ruling { delay: ruling.delay, verdict })
@@ -186,7 +202,11 @@ impl Upstreams for Requests {
 
     fn mirrors(&self, target: &Chosen) -> Vec<Chosen> {
         let mirrors = target.0.forward.mirrors().iter().map(|upstream| Forward::plain(Arc::clone(upstream)));
-        mirrors.filter_map(|forward| self.choose(&forward, &Affinity::default(), (&[], Reach::All))).collect()
+        let copy = |forward: Forward| {
+            let slot = forward.upstream().standing.admit(Limit::Requests, None).ok();
+            self.choose((&forward, &Affinity::default()), (&[], Reach::All), Counted::Here { _slot: slot })
+        };
+        mirrors.filter_map(copy).collect()
     }
 
     fn key(&self, target: &Chosen) -> Key {
@@ -211,15 +231,14 @@ impl Upstreams for Requests {
 
     fn another(&self, tried: &[Chosen]) -> Option<Chosen> {
         let last = tried.last().filter(|_| tried.len() < ATTEMPTS)?;
-        self.choose(&last.0.forward, &last.0.affinity, (&addresses(tried), Reach::All))
+        self.once_more(last, (&addresses(tried), Reach::All), tried)
     }
 
     fn again(&self, tried: &[Chosen]) -> Option<Chosen> {
-        let Choice { forward, affinity, .. } = &*tried.last()?.0;
-        let seen = addresses(tried);
-        route::retry::reaches(forward.retry()?, tried.len()).iter().find_map(|(other, reach)| {
+        let (last, seen) = (tried.last()?, addresses(tried));
+        route::retry::reaches(last.0.forward.retry()?, tried.len()).iter().find_map(|(other, reach)| {
             let but = if *other { seen.as_slice() } else { &[] };
-            self.choose(forward, affinity, (but, *reach))
+            self.once_more(last, (but, *reach), tried)
         })
     }
 
@@ -278,14 +297,19 @@ impl Requests {
         balance::pick_within(&upstream.group, &self.client.caller(self.original, hash), but, &mut Rng::new())
     }
 
+    /// An endpoint for another attempt.
+    fn once_more(&self, last: &Chosen, but: But<'_>, tried: &[Chosen]) -> Option<Chosen> {
+        let first = tried.first().cloned();
+        self.choose((&last.0.forward, &last.0.affinity), but, Counted::There { _first: first })
+    }
+
     /// An endpoint for another attempt, or for a copy; the source's permission to go there is asked for again.
-    fn choose(&self, forward: &Forward, affinity: &Affinity, but: But<'_>) -> Option<Chosen> {
+    fn choose(&self, to: (&Forward, &Affinity), but: But<'_>, counted: Counted) -> Option<Chosen> {
+        let (forward, affinity) = to;
         let endpoint = self.pick(forward.upstream(), affinity.hash, but)?;
         let now = self.mesh.snapshots.load();
         let permit = policy::authorize_outbound(&now.policies, &self.client.workload, Beyond::No).ok()?;
-        // It is under way and counts, but it was let in before.
-        let slot = forward.upstream().standing.admit(Limit::Requests, None).ok();
-        Some(self.chosen(endpoint, (forward.clone(), affinity.clone()), permit, slot))
+        Some(self.chosen(endpoint, (forward.clone(), affinity.clone()), permit, counted))
     }
 
     fn dress(&self, upstream: &Upstream) -> Option<Box<Dress>> {
@@ -297,10 +321,10 @@ impl Requests {
         endpoint: Arc<Endpoint>,
         (forward, affinity): (Forward, Affinity),
         permit: Permit,
-        slot: Option<Slot>,
+        counted: Counted,
     ) -> Chosen {
         let (hop, load) = (hop::to(&self.mesh, &endpoint, forward.upstream().policy.tls.as_ref()), endpoint.begin());
-        Chosen(Arc::new(Choice { endpoint, forward, affinity, hop, permit, _load: load, _slot: slot }))
+        Chosen(Arc::new(Choice { endpoint, forward, affinity, hop, permit, _load: load, _counted: counted }))
     }
 
     /// A mirror's copy is no request of the client's: it has a counter of its own.

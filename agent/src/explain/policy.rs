@@ -26,8 +26,10 @@ fn parts(policy: &PortPolicy) -> Value {
     let outlier = policy.outlier.as_ref().map(outlier);
     let tls = policy.tls.as_ref().map(tls);
     let proxy = policy.proxy_protocol.map(|version| format!("{version:?}"));
-    let budget =
-        policy.retry_budget.map(|budget| format!("{}% of requests, at least {}", budget.percent, budget.minimum));
+    let budget = policy.retry_budget.map(|budget| {
+        let lately = budget.interval.map(|interval| format!(" of the last {interval:?}")).unwrap_or_default();
+        format!("{}% of requests{lately}, at least {}", budget.percent, budget.minimum)
+    });
     let tunnel = policy.tunnel.as_ref().map(|tunnel| format!("{:?} {}", tunnel.method, tunnel.authority()));
     for (name, text) in [
         ("connectionPool", pool),

@@ -368,6 +368,8 @@ pub struct RetryBudget {
     pub percent: f64,
     /// But at least so many (default 3).
     pub minimum: u32,
+    /// Of those that were begun in that time too, if they are more than are under way.
+    pub interval: Option<Duration>,
 }
 
 impl ClientTls {

@@ -9,6 +9,7 @@ use http::request::Parts;
 use serde::Serialize;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// One port of a service, for metrics and logs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -79,6 +80,9 @@ impl Upstream {
     /// # Errors
     /// `http2MaxRequests` are under way.
     pub fn admit_request(&self) -> Result<Slot, Overflow> {
+        if let Some(interval) = self.policy.retry_budget.and_then(|budget| budget.interval) {
+            self.standing.recent().begun(Instant::now(), interval);
+        }
         self.admit(Limit::Requests)
     }
 
@@ -105,7 +109,9 @@ impl Upstream {
     }
 
     fn share(&self, budget: &RetryBudget) -> u32 {
-        let share = f64::from(self.standing.open(Limit::Requests)) * budget.percent / 100.0;
+        let lately = budget.interval.map(|interval| self.standing.recent().count(Instant::now(), interval));
+        let requests = self.standing.open(Limit::Requests).max(lately.unwrap_or_default());
+        let share = f64::from(requests) * budget.percent / 100.0;
         budget.minimum.max(share as u32)
     }
 
@@ -115,4 +121,4 @@ impl Upstream {
 }
 
 /// More than the failure of an endpoint needs, and still no storm when all of them fail.
-const WIDE: RetryBudget = RetryBudget { percent: 20.0, minimum: 100 };
+const WIDE: RetryBudget = RetryBudget { percent: 20.0, minimum: 100, interval: None };

@@ -47,11 +47,6 @@ pub const DESTINATION_RULE: &[Entry] = &[
         Effect::Ignored,
         "Istio dropped it as well; write consecutive5xxErrors or consecutiveGatewayErrors",
     ),
-    (
-        "*.retryBudget.budgetInterval",
-        Effect::Ignored,
-        "the budget is of the requests that are under way at the time; remove it",
-    ),
 ];
 
 /// Where a DestinationRule has traffic policies.

@@ -133,6 +133,12 @@ impl Reading<'_, '_> {
         let percent = raw.percent.and_then(|value| quantity::percent(value, &path.key("percent"), self.notes));
         let minimum =
             quantity::count(raw.min_retry_concurrency, 0..=u32::MAX, &path.key("minRetryConcurrency"), self.notes);
-        RetryBudget { percent: percent.unwrap_or(20.0), minimum: minimum.unwrap_or(3) }
+        let interval =
+            quantity::duration_or_zero(raw.budget_interval.as_ref(), &path.key("budgetInterval"), self.notes);
+        RetryBudget {
+            percent: percent.unwrap_or(20.0),
+            minimum: minimum.unwrap_or(3),
+            interval: interval.filter(|time| !time.is_zero()),
+        }
     }
 }

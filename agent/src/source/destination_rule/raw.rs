@@ -182,4 +182,5 @@ raw!(Tunnel {
 raw!(RetryBudget {
     percent: Option<f64>,
     min_retry_concurrency: Option<i64>,
+    budget_interval: Option<String>,
 });

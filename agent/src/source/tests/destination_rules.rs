@@ -192,5 +192,7 @@ fn tls_and_what_comes_before_it() {
     let methods = ["CONNECT", "POST"].map(|method| tunnel(&format!("protocol: {method}, targetHost: a")).method);
     assert_eq!(methods, [ProxyMethod::Connect, ProxyMethod::Post]);
     let budget = policy("retryBudget: {percent: 12.5}").retry_budget;
-    assert_eq!(budget, Some(RetryBudget { percent: 12.5, minimum: 3 }));
+    assert_eq!(budget, Some(RetryBudget { percent: 12.5, minimum: 3, interval: None }));
+    let budget = policy("retryBudget: {minRetryConcurrency: 1, budgetInterval: 10s}").retry_budget.unwrap();
+    assert_eq!((budget.percent, budget.interval), (20.0, Some(Duration::from_secs(10))));
 }
