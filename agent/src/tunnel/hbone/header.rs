@@ -111,8 +111,11 @@ impl FromStr for Target {
             return if address.port() == 0 { Err(bad()) } else { Ok(Self::Address(address)) };
         }
         let (host, port) = text.rsplit_once(':').ok_or_else(bad)?;
+        // An address that did not parse above, with its port, is no name either; and Rust's numbers may have a sign.
         let named = (1..=253).contains(&host.len())
-            && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
+            && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
+            && host.parse::<IpAddr>().is_err()
+            && port.bytes().all(|byte| byte.is_ascii_digit());
         match port.parse() {
             Ok(port @ 1..) if named => Ok(Self::Host(host.to_ascii_lowercase().into(), port)),
             _ => Err(bad()),
@@ -176,8 +179,8 @@ mod tests {
 
     #[test]
     fn targets_that_are_none_are_refused() {
-        for text in ["", ":80", "10.0.0.1", "10.0.0.1:0", "10.0.0.1:65536", "a b:80", "user@host:80", "[::1]", "a:b:80"]
-        {
+        let none = ["", ":80", "10.0.0.1", "10.0.0.1:0", "10.0.0.1:65536", "a b:80", "user@host:80", "[::1]", "a:b:80"];
+        for text in none.into_iter().chain(["10.0.0.1:+80", "web:+80"]) {
             assert!(target(text).is_err(), "{text}");
         }
         assert!(target(&format!("{}:80", "x".repeat(300))).is_err());
