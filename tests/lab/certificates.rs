@@ -92,7 +92,10 @@ fn revoked(lab: &Lab) -> Result<()> {
     let list = lab.record.cacerts("east").join("ca-crl.pem");
     std::fs::write(&list, revoking(lab, REVOKED)?)?;
     let (_, end) = pair::drained(&mut open);
-    ensure!(ended()? == before + 1.0, "no tunnel was ended: {end:?}");
+    // It is counted once it is cut.
+    let counted = || (ended().ok()? == before + 1.0).then_some(());
+    underpass_tests::until("the tunnel is counted as ended", pair::SOON, counted)
+        .with_context(|| format!("{:?}, {end:?}", ended()))?;
     bad_client(lab, (15008, "h2"), (Shown::Numbered, "revoked"))?;
     std::fs::remove_file(&list)?;
     underpass_tests::until("it is believed again", pair::SOON, || {
@@ -146,7 +149,8 @@ fn bad_server(lab: &Lab, (service, port): (&str, u16), shown: Shown, flag: &str)
 fn good_server(lab: &Lab) -> Result<()> {
     let heard = serve_once(lab, (STRANGER, 9000), Shown::Named(STRANGER_ID))?;
     let mut stream = pair::connect(lab, CLIENT, (pair::service(lab, "stranger")?[0], 9000).into())?;
-    stream.write_all(b"a secret\n")?;
+    // The server may have taken what the agent says first, and be gone.
+    let _ = stream.write_all(b"a secret\n");
     let got = heard.recv_timeout(Duration::from_secs(10)).context("nobody dialled")?;
     ensure!(matches!(got, Ok(1..)), "the right server got {got:?}");
     Ok(())

@@ -177,10 +177,11 @@ fn while_open(lab: &mut Lab) {
     assert_held(&finish(held), 10);
 }
 
-/// The newest line of a kind about a server.
+/// The newest line of a kind about a server, by its time: the threads of an agent gather lines each for itself.
 fn newest(agent: &Agent, message: &str, server: &str) -> Value {
     let about = |line: &Value| line["message"] == message && line["dst.workload"] == server;
-    until(message, SOON, || agent.access_log().into_iter().rev().find(about)).unwrap()
+    let time = |line: &Value| line["timestamp"].as_str().map(str::to_owned);
+    until(message, SOON, || agent.access_log().into_iter().filter(about).max_by_key(time)).unwrap()
 }
 
 fn json_lines(lab: &mut Lab) {
