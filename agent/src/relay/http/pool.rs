@@ -170,11 +170,15 @@ impl<U: Upstreams> Shard<U> {
 
     fn close_old(&mut self, now: Instant) {
         for of_key in self.resting.values_mut() {
-            let is_old =
-                |resting: &Resting<U>| now.duration_since(resting.since) > resting.line.wear.idle.unwrap_or(IDLE);
-            let old = of_key.iter().take_while(|resting| is_old(resting)).count();
-            of_key.drain(..old).for_each(|resting| resting.line.retire());
-            of_key.retain_mut(|resting| resting.line.rests() && !resting.line.is_worn());
+            for _ in 0..of_key.len() {
+                let Some(mut resting) = of_key.pop_front() else { break };
+                let idle = resting.line.wear.idle.unwrap_or(IDLE);
+                if now.duration_since(resting.since) > idle || resting.line.is_worn() {
+                    resting.line.retire();
+                } else if resting.line.rests() {
+                    of_key.push_back(resting);
+                }
+            }
         }
         self.resting.retain(|_, of_key| !of_key.is_empty());
         self.sessions.retain(|_, sessions| sessions.close_old(now) || Arc::strong_count(sessions) > 1);
