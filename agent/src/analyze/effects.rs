@@ -85,29 +85,26 @@ fn destination_rule(rule: &DestinationRule, facts: &Facts<'_>) -> Vec<Finding> {
         );
         warning("empty-subset", place(&format!("/spec/subsets/{at}")), message)
     };
-    empty.map(finding).chain(idle_tunnels(rule, facts)).collect()
-}
-
-/// Tunnels for a Service all of whose ports carry requests: as in Istio, only connections of bytes are tunnelled.
-fn idle_tunnels(rule: &DestinationRule, facts: &Facts<'_>) -> Vec<Finding> {
-    let service = facts.service_of(rule.host.as_str()).and_then(|id| facts.find("Service", &id));
-    if !service.is_some_and(only_requests) {
-        return Vec::new();
-    }
-    let declared = facts.find("DestinationRule", &rule.id);
-    let of_subset = |(at, subset): (usize, &Subset)| (format!("/spec/subsets/{at}"), subset.policy.clone());
-    let subsets = rule.subsets.iter().enumerate().map(of_subset);
-    let policies = std::iter::once(("/spec".to_owned(), rule.policy.clone())).chain(subsets);
-    let tunnelled = policies.filter(|(_, policy)| policy.any_port.tunnel.is_some());
-    let finding = |(at, _): (String, TrafficPolicy)| {
-        let place = declared.map_or_else(|| rule.origin.clone(), |one| one.at(&format!("{at}/trafficPolicy/tunnel")));
+    let idle = idle_tunnels(rule, facts).into_iter().map(|pointer| {
         let message = format!(
             "all ports of {} carry HTTP, and only connections of bytes are tunnelled: give it a port of protocol tcp or tls",
             rule.host
         );
-        warning("no-effect", place, message)
-    };
-    tunnelled.map(finding).collect()
+        warning("no-effect", place(&pointer), message)
+    });
+    empty.map(finding).chain(idle).collect()
+}
+
+/// Tunnels for a Service all of whose ports carry requests. As in Istio, they are for connections of bytes.
+fn idle_tunnels(rule: &DestinationRule, facts: &Facts<'_>) -> Vec<String> {
+    if !facts.service(rule.host.as_str()).is_some_and(only_requests) {
+        return Vec::new();
+    }
+    let subsets = rule.subsets.iter().enumerate();
+    let subsets = subsets.map(|(at, subset)| (format!("/spec/subsets/{at}"), &subset.policy));
+    let policies = std::iter::once(("/spec".to_owned(), &rule.policy)).chain(subsets);
+    let tunnelled = policies.filter(|(_, policy)| policy.any_port.tunnel.is_some());
+    tunnelled.map(|(at, _)| format!("{at}/trafficPolicy/tunnel")).collect()
 }
 
 fn only_requests(service: &Declared) -> bool {
@@ -125,14 +122,11 @@ fn says_nothing(declared: Option<&Declared>) -> bool {
 
 /// Whether the files have the Service's pods, and none of them is in the subset.
 fn is_empty(rule: &DestinationRule, subset: &Subset, facts: &Facts<'_>) -> bool {
-    let Some(service) = facts.service_of(rule.host.as_str()) else {
+    let Some(service) = facts.service(rule.host.as_str()) else {
         return false;
     };
-    let Some(declared) = facts.find("Service", &service) else {
-        return false;
-    };
-    let selector = labels(declared.value.pointer("/spec/selector"));
-    let namespace = service.namespace.as_str();
+    let selector = labels(service.value.pointer("/spec/selector"));
+    let namespace = service.id.namespace.as_str();
     if selector.is_empty() || facts.pods(namespace, &selector).next().is_none() {
         return false;
     }

@@ -75,6 +75,11 @@ impl<'a> Facts<'a> {
         (!namespace.contains('.')).then(|| ObjectId { namespace: namespace.into(), name: name.into() })
     }
 
+    /// The Service that a host names, if the files have it.
+    pub(super) fn service(&self, host: &str) -> Option<&'a Declared> {
+        self.find("Service", &self.service_of(host)?)
+    }
+
     /// Whether some Service or ServiceEntry has a host that this one, which may be a wildcard, is or covers.
     pub(super) fn has_host(&self, host: &str) -> bool {
         let meant = |other: &str| other == host || crate::route::host::covers(host, other);

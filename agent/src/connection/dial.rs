@@ -1,7 +1,7 @@
 //! Making the next hop: TCP inside the client's network namespace, TLS as the client's workload, the peer verified.
 
 use super::failed::{At, Failed};
-use super::{CONNECT, HBONE_PORT, Mesh};
+use super::{CONNECT, HBONE_PORT, Mesh, meant_at};
 use crate::balance::Caller;
 use crate::capture::{Pod, SocketIntent, connect};
 use crate::model::Workload;
@@ -205,8 +205,8 @@ pub async fn handshake(
     });
     let result = verified.as_ref().err().map_or("ok", |failed| failed.flag);
     let agreed = verified.as_ref().ok().and_then(|tls| tls.info().alpn);
-    let meant = if address.port() == HBONE_PORT { Alpn::Hbone } else { Alpn::Sessions };
-    mesh.telemetry.agent().handshake(Direction::Outbound, agreed.unwrap_or(meant), result);
+    let alpn = agreed.unwrap_or(meant_at(address.port()));
+    mesh.telemetry.agent().handshake(Direction::Outbound, alpn, result);
     verified.map_err(|failed| Failed { reason: format!("{address}: {}", failed.reason), ..failed })
 }
 

@@ -8,7 +8,7 @@ use super::{CONNECT, Mesh};
 use crate::model::CredentialId;
 use crate::model::proxy_tunnel::ProxyTunnel;
 use crate::model::traffic_policy::{ClientTls, ProxyProtocol};
-use crate::relay::http::through as http;
+use crate::relay::http::through::through;
 use crate::relay::proxy_protocol;
 use crate::route::Upstream;
 use crate::tunnel::origination::Inside;
@@ -18,7 +18,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 /// What is put around a stream. Streams that are dressed alike may be shared.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Dress {
     /// TLS, to this host.
     tls: Option<(ClientTls, Hostname)>,
@@ -40,9 +40,12 @@ impl Dress {
     /// What they ask for a connection of bytes: a proxy, too. As in Istio, requests are not taken through one.
     pub fn of_bytes(upstream: &Upstream, client: PeerAddr, used: OrigDst) -> Option<Box<Self>> {
         let dress = Self::of(upstream, client, used);
-        let Some(tunnel) = upstream.policy.tunnel.clone() else { return dress };
-        let dress = dress.map_or(Self { tls: None, proxy: None, tunnel: None }, |dress| *dress);
-        Some(Box::new(Self { tunnel: Some(tunnel), ..dress }))
+        if upstream.policy.tunnel.is_none() {
+            return dress;
+        }
+        let mut dress = dress.unwrap_or_default();
+        dress.tunnel.clone_from(&upstream.policy.tunnel);
+        Some(dress)
     }
 
     /// Puts it around a stream to an application that speaks this inside.
@@ -58,7 +61,7 @@ impl Dress {
             io = secured(mesh, (tls, host), inside, io).await?;
         }
         match &self.tunnel {
-            Some(tunnel) => through(tunnel, io).await,
+            Some(tunnel) => proxied(tunnel, io).await,
             None => Ok(io),
         }
     }
@@ -74,8 +77,8 @@ async fn secured(mesh: &Mesh, (tls, host): (&ClientTls, &Hostname), inside: Insi
     }
 }
 
-async fn through(tunnel: &ProxyTunnel, io: Io) -> Result<Io, Failed> {
-    match timeout(CONNECT, http::through(io, tunnel)).await {
+async fn proxied(tunnel: &ProxyTunnel, io: Io) -> Result<Io, Failed> {
+    match timeout(CONNECT, through(io, tunnel)).await {
         Ok(connected) => connected.at(Stage::Tunnel, "CONNECT").map(Io::Through),
         Err(_) => Err(Failed::new(Stage::Tunnel, "CONNECT", format!("the proxy does not answer within {CONNECT:?}"))),
     }

@@ -8,7 +8,7 @@ use super::admissions::Held;
 use super::admit::{Admission, Otherwise};
 use super::destination::{self, Arrived, Way};
 use super::failed::{At, Failed};
-use super::{CONNECT, HBONE_PORT, Mesh, admit, dial, ends, reset, serve_hbone, serve_sessions, serve_trunk};
+use super::{CONNECT, HBONE_PORT, Mesh, admit, dial, ends, meant_at, reset, serve_hbone, serve_sessions, serve_trunk};
 use crate::capture::{Captured, Pod, SocketIntent};
 use crate::identity::{PeerError, VerifiedPeer};
 use crate::model::{TunnelProtocol, Workload};
@@ -90,7 +90,7 @@ async fn tunnel(mesh: &Arc<Mesh>, server: Server, stream: TcpStream, read: Vec<u
     let (tls, alpn, peer) = match handshake(mesh, &server, stream, read).await {
         Ok(shaken) => shaken,
         Err((failed, reason)) => {
-            let meant = if server.original.port() == HBONE_PORT { Alpn::Hbone } else { Alpn::Sessions };
+            let meant = meant_at(server.original.port());
             mesh.telemetry.agent().handshake(Direction::Inbound, meant, reason);
             tracing::info!(pod = %server.pod.id(), peer = %server.peer, reason = failed.reason, "tunnel refused");
             return server.record(mesh).close(failed.outcome());

@@ -32,7 +32,7 @@ use crate::telemetry::Telemetry;
 use crate::tunnel::origination::Originator;
 use crate::tunnel::tls::{Live, TlsStream};
 use crate::tunnel::{hbone, underpass};
-use crate::vocab::{ClusterName, NodeName, PodId, Stage, WorkloadId};
+use crate::vocab::{Alpn, ClusterName, NodeName, PodId, Stage, WorkloadId};
 use failed::At;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +45,11 @@ const CONNECT: Duration = Duration::from_secs(10);
 const ATTEMPTS: usize = 3;
 /// The port of HBONE.
 const HBONE_PORT: u16 = hbone::PORT;
+
+/// What a tunnel at this port is meant to speak, until it is agreed on.
+fn meant_at(port: u16) -> Alpn {
+    if port == HBONE_PORT { Alpn::Hbone } else { Alpn::Sessions }
+}
 
 /// What every connection meets on its way. Shared by all tasks of the data path.
 pub struct Mesh {

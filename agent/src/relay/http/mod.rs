@@ -8,7 +8,6 @@
 
 mod answer;
 pub mod ask;
-pub mod through;
 mod attempts;
 mod body;
 mod carrier;
@@ -36,6 +35,7 @@ mod sentry;
 mod serve;
 mod session;
 mod tapped;
+pub mod through;
 mod upgrade;
 mod upstreams;
 mod watch;

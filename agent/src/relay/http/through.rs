@@ -4,17 +4,15 @@ use crate::model::proxy_tunnel::{ProxyMethod, ProxyTunnel};
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use http::header::HOST;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
+use tokio::io::{AsyncRead, AsyncWrite, duplex, join};
 use tokio_util::io::{ReaderStream, StreamReader};
 
 /// Bytes of ours that may wait for the proxy.
@@ -30,6 +28,9 @@ pub enum ThroughError {
     /// It went away, or does not speak HTTP.
     #[error("the proxy: {0}")]
     Http(#[from] hyper::Error),
+    /// No request can name that host.
+    #[error("the proxy cannot be asked: {0}")]
+    Request(#[from] http::Error),
     /// It refused.
     #[error("the proxy answered {1} to {0}")]
     Status(String, StatusCode),
@@ -67,7 +68,7 @@ async fn post(sender: SendRequest<Body>, tunnel: &ProxyTunnel) -> Result<Box<dyn
     let body = StreamBody::new(ReaderStream::with_capacity(far, AHEAD).map_ok(Frame::data)).boxed();
     let answer = asked(sender, tunnel, (Method::POST, "/".to_owned()), body).await?;
     let received = answer.into_body().map_err(io::Error::other).into_data_stream();
-    Ok(Box::new(Posted { sent: near, received: StreamReader::new(Box::pin(received)) }))
+    Ok(Box::new(join(StreamReader::new(Box::pin(received)), near)))
 }
 
 async fn asked(
@@ -76,42 +77,13 @@ async fn asked(
     (method, target): (Method, String),
     body: Body,
 ) -> Result<Response<Incoming>, ThroughError> {
-    let mut request = Request::new(body);
-    let what = format!("{method} {}", tunnel.authority());
-    *request.method_mut() = method;
-    *request.uri_mut() = Uri::try_from(target).unwrap_or_default();
-    if let Ok(host) = HeaderValue::try_from(tunnel.authority()) {
-        request.headers_mut().insert(HOST, host);
-    }
+    let authority = tunnel.authority();
+    let what = format!("{method} {authority}");
+    let request = Request::builder().method(method).uri(target).header(HOST, authority).body(body)?;
     let answer = sender.send_request(request).await?;
     match answer.status() {
         status if status.is_success() => Ok(answer),
         status => Err(ThroughError::Status(what, status)),
-    }
-}
-
-struct Posted<R> {
-    sent: DuplexStream,
-    received: R,
-}
-
-impl<R: AsyncRead + Unpin> AsyncRead for Posted<R> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.received).poll_read(cx, out)
-    }
-}
-
-impl<R: Unpin> AsyncWrite for Posted<R> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.sent).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.sent).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.sent).poll_shutdown(cx)
     }
 }
 

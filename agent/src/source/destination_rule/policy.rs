@@ -29,7 +29,7 @@ impl Reading<'_, '_> {
             return None;
         };
         let number = path.key("port").key("number");
-        let port = name::port(raw.number).map_err(|what| self.notes.invalid("invalid-port", &number, what)).ok()?;
+        let port = self.port_number(raw.number, &number)?;
         if policy.ports.iter().any(|(other, _)| *other == port) {
             self.notes.invalid("conflict", &number, format!("the port {port} is here twice: put all of it in one"));
             return None;
@@ -96,14 +96,7 @@ impl Reading<'_, '_> {
             }
         };
         let host = match raw.target_host.as_str() {
-            "" => {
-                self.notes.invalid(
-                    "missing-field",
-                    path,
-                    "`targetHost` is missing: say where the proxy is to connect to",
-                );
-                None
-            }
+            "" => self.nowhere("targetHost", path),
             host if host.parse::<IpAddr>().is_ok() || name::is_subdomain(&host.to_ascii_lowercase()) => {
                 Some(host.into())
             }
@@ -114,19 +107,20 @@ impl Reading<'_, '_> {
             }
         };
         let port = match raw.target_port {
-            None => {
-                self.notes.invalid(
-                    "missing-field",
-                    path,
-                    "`targetPort` is missing: say where the proxy is to connect to",
-                );
-                None
-            }
-            Some(port) => {
-                name::port(port).map_err(|what| self.notes.invalid("invalid-port", &path.key("targetPort"), what)).ok()
-            }
+            None => self.nowhere("targetPort", path),
+            Some(port) => self.port_number(port, &path.key("targetPort")),
         };
         Some(ProxyTunnel { method: method?, host: host?, port: port? })
+    }
+
+    fn nowhere<T>(&mut self, field: &str, path: &Path) -> Option<T> {
+        let what = format!("`{field}` is missing: say where the proxy is to connect to");
+        self.notes.invalid("missing-field", path, what);
+        None
+    }
+
+    fn port_number(&mut self, number: i64, path: &Path) -> Option<u16> {
+        name::port(number).map_err(|what| self.notes.invalid("invalid-port", path, what)).ok()
     }
 
     fn retry_budget(&mut self, raw: &raw::RetryBudget, path: &Path) -> RetryBudget {

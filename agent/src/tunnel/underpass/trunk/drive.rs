@@ -16,8 +16,8 @@ use tokio::task::yield_now;
 /// with one connection, two agents on two cores).
 const BUSY: Duration = Duration::from_micros(100);
 
-/// A trunk on a TLS connection that agreed on [`crate::vocab::Alpn::Lanes`], and the work that it needs: run it as a task of its own.
-/// Each lane that the client begins is given to `arrived`.
+/// A trunk on a TLS connection that agreed on [`crate::vocab::Alpn::Lanes`], and the work that it needs: run it as a task
+/// of its own. Each lane that the client begins is given to `arrived`.
 pub fn drive(
     tls: TlsStream,
     is_client: bool,
